@@ -1,0 +1,75 @@
+"""The tables of db.sqlite, as the migrations that make them.
+
+Entry N of MIGRATIONS brings a database from `user_version` N to N + 1.  Entries are never
+edited after a release, only appended.  `document` columns hold the JSON of a struct of the
+module that owns the table (see docs/design/0003-engine-and-api.md), with a version in it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        """CREATE TABLE containers (
+            id TEXT PRIMARY KEY,
+            name TEXT UNIQUE,
+            created_at REAL NOT NULL,
+            document BLOB NOT NULL
+        ) WITHOUT ROWID""",
+        # The id is the digest of the image's config, "sha256:<hex>".
+        """CREATE TABLE images (
+            id TEXT PRIMARY KEY,
+            created_at REAL NOT NULL,
+            size INTEGER NOT NULL,
+            document BLOB NOT NULL
+        ) WITHOUT ROWID""",
+        # Canonical references: docker.io/library/busybox:latest.
+        """CREATE TABLE tags (
+            reference TEXT PRIMARY KEY,
+            image_id TEXT NOT NULL REFERENCES images(id),
+            updated_at REAL NOT NULL
+        ) WITHOUT ROWID""",
+        "CREATE INDEX tags_by_image ON tags(image_id)",
+        """CREATE TABLE manifests (
+            image_id TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,
+            digest TEXT NOT NULL,
+            repository TEXT NOT NULL,
+            PRIMARY KEY (image_id, digest, repository)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE volumes (
+            name TEXT PRIMARY KEY,
+            created_at REAL NOT NULL,
+            document BLOB NOT NULL
+        ) WITHOUT ROWID""",
+        # No foreign key: an address is reserved before its container is stored.
+        """CREATE TABLE endpoints (
+            network TEXT NOT NULL,
+            container_id TEXT NOT NULL,
+            address TEXT NOT NULL,
+            PRIMARY KEY (network, container_id)
+        ) WITHOUT ROWID""",
+        "CREATE UNIQUE INDEX endpoints_by_address ON endpoints(network, address)",
+        """CREATE TABLE settings (
+            key TEXT PRIMARY KEY,
+            value TEXT NOT NULL
+        ) WITHOUT ROWID""",
+        # expires_at NULL: the lease ends with the daemon that took it.
+        """CREATE TABLE leases (
+            id TEXT PRIMARY KEY,
+            created_at REAL NOT NULL,
+            expires_at REAL
+        ) WITHOUT ROWID""",
+        """CREATE TABLE lease_items (
+            lease_id TEXT NOT NULL REFERENCES leases(id) ON DELETE CASCADE,
+            kind TEXT NOT NULL,
+            key TEXT NOT NULL,
+            PRIMARY KEY (lease_id, kind, key)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE events (
+            seq INTEGER PRIMARY KEY,
+            at REAL NOT NULL,
+            document BLOB NOT NULL
+        )""",
+    ),
+)
