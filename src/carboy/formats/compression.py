@@ -133,7 +133,7 @@ class Decompressor:
             )
         if self._produced > limits.slack and self._produced > limits.ratio * max(1, self._consumed):
             raise Corrupt(
-                f"decompression stopped: {self._consumed} bytes have become {self._produced} (a decompression bomb)"
+                f"decompression stopped: {self._consumed} bytes became {self._produced}: a decompression bomb"
             )
 
     def _step(self) -> bytes:

@@ -175,7 +175,7 @@ class _Writer:
         if kind == REGULAR:
             if node.size:
                 layout, tail = _CHUNK_BASED, self._plan_chunks(node)
-        elif kind == DIRECTORY or kind == SYMLINK:
+        elif kind in (DIRECTORY, SYMLINK):
             if kind == DIRECTORY:
                 node.size = _directory_size(node)
             if node.size <= _INLINE_MAX:
@@ -254,7 +254,7 @@ class _Writer:
                 bits, indexes = plan
                 meta[at : at + len(indexes)] = indexes
             union = bits | _CHUNK_INDEXES
-        elif kind == DIRECTORY or kind == SYMLINK:
+        elif kind in (DIRECTORY, SYMLINK):
             data = self._directory(node) if kind == DIRECTORY else node.link
             if layout == _FLAT_INLINE:
                 meta[end : end + len(data)] = data
@@ -262,7 +262,7 @@ class _Writer:
                 union = data_at + (len(self._data) >> BLOCK_BITS)
                 self._data += data
                 self._data += bytes(-len(data) % BLOCK_SIZE)
-        elif kind == CHARACTER or kind == BLOCK:
+        elif kind in (CHARACTER, BLOCK):
             major, minor = node.rdev
             union = (minor & 0xFF) | major << 8 | (minor & ~0xFF) << 12
         xattrs = placed.xattrs

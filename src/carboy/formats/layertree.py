@@ -327,7 +327,7 @@ def _node(entry: TarEntry) -> Node:
             raise Corrupt(f"layer: {entry.unsafe_path[:200]!r} is an impossible device, {major}:{minor}")
         if node.is_whiteout:
             raise Corrupt(
-                f"layer: {entry.unsafe_path[:200]!r} is overlay's own whiteout device (0:0), which no image may have"
+                f"layer: {entry.unsafe_path[:200]!r} is overlay's whiteout device (0:0): no image may have it"
             )
     return node
 
@@ -337,7 +337,7 @@ def _checked_xattrs(entry: TarEntry) -> dict[bytes, bytes] | None:
     for name, value in (entry.xattrs or {}).items():
         if name.startswith(b"trusted.overlay."):
             raise Corrupt(
-                f"layer: {entry.unsafe_path[:200]!r} has overlay's own attribute {name!r}, which no image may have"
+                f"layer: {entry.unsafe_path[:200]!r} has overlay's attribute {name!r}: no image may"
             )
         if (
             name.startswith(_XATTR_NAMESPACES)

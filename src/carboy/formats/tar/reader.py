@@ -153,10 +153,10 @@ class _Scanner:
             raise Corrupt(f"tar: truncated at byte {offset}, inside a header")
         if pending is not None:
             raise Corrupt(f"tar: truncated at byte {offset}, after an extension header")
-        if not header and offset and not isinstance(self._read_at, ForwardReader):
-            # A ForwardReader has noticed already, while skipping.
-            if not self._read_at(offset - 1, 1):
-                raise Corrupt(f"tar: truncated before byte {offset}, inside a member's contents")
+        # A ForwardReader has noticed already, while skipping.
+        seekable = not isinstance(self._read_at, ForwardReader)
+        if not header and offset and seekable and not self._read_at(offset - 1, 1):
+            raise Corrupt(f"tar: truncated before byte {offset}, inside a member's contents")
         if not header and self._require_end:
             raise Corrupt(f"tar: truncated at byte {offset}: the end marker is missing")
         if header and self._read_at(offset + BLOCK_SIZE, BLOCK_SIZE) not in (b"", _ZEROS):
