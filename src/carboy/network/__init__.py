@@ -1,4 +1,7 @@
-"""Bridges, veth pairs, addresses and NAT over netlink: no `ip`, `iptables` or `nft` program.
+"""Container networks over netlink: bridges, veth pairs, addresses, the firewall, /etc files.
 
-May import: `formats`, `linux`.  Start reading at `bridge.py`.
+May import: `carboy.errors`, `carboy.formats`, `carboy.linux`.  Synchronous and thread-safe.
+Start reading at `bridge.py` (the face that the engine uses), then `sockets.py` (how messages
+reach the kernel) and `firewall.py` (our table, and other owners' hooks).  Decisions and refused
+alternatives: docs/design/0004-network.md.
 """

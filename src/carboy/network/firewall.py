@@ -1,0 +1,306 @@
+"""The firewall: one table of our own, and a few marked rules in Docker's documented hook.
+
+    table ip carboy_…                               what it is for
+      prerouting  (raw)     from the bridge with 127/8 as source or destination: drop
+                            from the bridge with a source outside its subnet: drop
+      forward     (filter)  to the bridge from elsewhere: only answers to what containers asked for
+      postrouting (srcnat)  from the subnet, leaving by another interface: masquerade
+
+nf_tables asks every base chain at a hook; an accept ends one chain only, a drop is final.  So where
+another owner's forward chain drops by default, a rule in a table of ours cannot help: Docker's is
+overcome in the chain DOCKER-USER, which Docker leaves to others; anybody else's is reported.
+
+Rules can vanish at any time (a firewall reload, a flush).  `ensure()` is made to be called often:
+the kernel numbers the generations of its rules, and an unchanged number means that nothing changed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+from carboy.errors import InvalidArgument, Unavailable
+from carboy.formats import nftables as nft
+from carboy.formats.netlink import Request
+from carboy.formats.nftables import Chain, Rule
+from carboy.network.sockets import NETLINK_NETFILTER, NetlinkError, NetlinkSocket
+
+_ATTEMPTS = 4
+_FILTER = "filter"
+_DOCKER_USER = "DOCKER-USER"
+_DOCKER_BRIDGES = ("docker0", "br-+")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that `system check` tells the user."""
+
+    severity: str
+    """"note" (good to know), "warning" (may break something) or "problem" (breaks containers' network)."""
+    code: str
+    text: str
+    hint: str = ""
+
+
+class Firewall:
+    """The rules of one bridge. Not thread-safe: its network calls it under a lock."""
+
+    def __init__(self, *, table: str, bridge: str, subnet: IPv4Network) -> None:
+        if not table.isidentifier() or not table.isascii() or len(table) > 64:
+            raise InvalidArgument(
+                f"firewall table name {table[:64]!r} has to be letters, digits and underscores"
+            )
+        self.table = table
+        self.tag = f"carboy {table}"
+        self._bridge = bridge
+        self._plan = plan_table(table=table, bridge=bridge, subnet=subnet)
+        self._socket = NetlinkSocket(NETLINK_NETFILTER)
+        self._seen_generation: int | None = None
+
+    def close(self) -> None:
+        """Close the socket; the rules stay."""
+        self._socket.close()
+
+    def ensure(self) -> None:
+        """Put our rules in place where they are missing or changed."""
+        for _ in range(_ATTEMPTS):
+            generation = self._generation()
+            if generation == self._seen_generation:
+                return
+            if not self._repair():
+                self._seen_generation = generation
+                return
+        raise Unavailable(
+            f"firewall table {self.table} does not stay: another program keeps removing its rules"
+        )
+
+    def remove(self) -> None:
+        """Take out every rule of ours, wherever it is."""
+        self._seen_generation = None
+        self._apply(nft.delete_table(self.table), ignore=errno.ENOENT)
+        if _has_docker_hook(self._chains()):
+            self._remove_from_hook()
+
+    def check(self) -> list[Finding]:
+        """What else on this machine decides about our traffic."""
+        findings = forward_findings(self._chains(), own=self.table, bridge=self._bridge)
+        if _has_legacy_filter():
+            findings.append(
+                Finding(
+                    "warning",
+                    "legacy-xtables",
+                    "rules of iptables-legacy are loaded; Carboy cannot see or change them, and if their FORWARD "
+                    "policy is DROP (Docker sets that) containers have no way out",
+                    f"switch to iptables-nft, or run: iptables-legacy -I FORWARD -i {self._bridge} -j ACCEPT; "
+                    f"iptables-legacy -I FORWARD -o {self._bridge} -m conntrack --ctstate RELATED,ESTABLISHED "
+                    "-j ACCEPT",
+                )
+            )
+        return findings
+
+    def _generation(self) -> int:
+        replies = self._socket.send(nft.get_generation())
+        return nft.parse_generation(next(m for m in replies if m.kind == nft.NEWGEN))
+
+    def _chains(self) -> list[Chain]:
+        replies = self._socket.dump(nft.dump_chains())
+        return [nft.parse_chain(m) for m in replies if m.kind == nft.NEWCHAIN]
+
+    def _rules(self, table: str, chain: str) -> list[Rule]:
+        try:
+            replies = self._socket.dump(nft.dump_rules(table, chain))
+        except NetlinkError as error:
+            if error.errno == errno.ENOENT:
+                return []
+            raise
+        rules = [nft.parse_rule(m) for m in replies if m.kind == nft.NEWRULE]
+        # Kernels differ in whether they filter by chain.
+        return [rule for rule in rules if rule.chain == chain and rule.table == table]
+
+    def _repair(self) -> bool:
+        """Whether anything had to be changed."""
+        changed = False
+        if not self._table_is_whole():
+            self._apply(*self._plan.requests)
+            changed = True
+        if _has_docker_hook(self._chains()) and not self._hook_is_whole():
+            self._remove_from_hook()
+            self._apply(*plan_docker_hook(bridge=self._bridge, tag=self.tag))
+            changed = True
+        return changed
+
+    def _table_is_whole(self) -> bool:
+        for chain, count in self._plan.counts.items():
+            comments = [rule.comment for rule in self._rules(self.table, chain)]
+            if comments != [self._plan.mark] * count:
+                return False
+        return True
+
+    def _hook_is_whole(self) -> bool:
+        ours = [rule for rule in self._rules(_FILTER, _DOCKER_USER) if rule.comment == self.tag]
+        return len(ours) == len(plan_docker_hook(bridge=self._bridge, tag=self.tag))
+
+    def _remove_from_hook(self) -> None:
+        ours = [rule for rule in self._rules(_FILTER, _DOCKER_USER) if rule.comment == self.tag]
+        for rule in ours:
+            self._apply(nft.delete_rule(rule), ignore=errno.ENOENT)
+
+    def _apply(self, *requests: Request, ignore: int = 0) -> None:
+        try:
+            self._socket.transact(*requests)
+        except NetlinkError as error:
+            if error.errno == ignore:
+                return
+            raise Unavailable(
+                f"cannot change firewall table {self.table}: {error.strerror}; "
+                "the kernel needs nf_tables with nat, masquerade and connection tracking"
+            ) from error
+
+
+# --- plans: pure ---
+
+
+@dataclass(frozen=True, slots=True)
+class TablePlan:
+    """The batch that makes the table, and how to tell later that it is still whole."""
+
+    requests: tuple[Request, ...]
+    counts: dict[str, int]
+    mark: str
+    """The comment of every rule: changes when the rules do."""
+
+
+def plan_table(*, table: str, bridge: str, subnet: IPv4Network) -> TablePlan:
+    """Our table for a bridge; the batch replaces what is there."""
+    rules = _rules_of(bridge, subnet)
+    told = repr([(chain, expressions) for chain, expressions in rules]).encode()
+    mark = f"carboy {zlib.crc32(told):08x}"
+    requests = [
+        # Made first so that the deletion always finds one: the three together replace it atomically.
+        nft.new_table(table),
+        nft.delete_table(table),
+        nft.new_table(table),
+        nft.new_base_chain(
+            table, "prerouting", kind="filter", hook=nft.HOOK_PREROUTING, priority=nft.PRIORITY_RAW
+        ),
+        nft.new_base_chain(
+            table, "forward", kind="filter", hook=nft.HOOK_FORWARD, priority=nft.PRIORITY_FILTER
+        ),
+        nft.new_base_chain(
+            table, "postrouting", kind="nat", hook=nft.HOOK_POSTROUTING, priority=nft.PRIORITY_SRCNAT
+        ),
+    ]
+    requests += [nft.append_rule(table, chain, *parts, comment=mark) for chain, parts in rules]
+    counts = dict.fromkeys(("prerouting", "forward", "postrouting"), 0)
+    for chain, _ in rules:
+        counts[chain] += 1
+    return TablePlan(tuple(requests), counts, mark)
+
+
+def _rules_of(bridge: str, subnet: IPv4Network) -> list[tuple[str, list[bytes]]]:
+    network, mask = subnet.network_address.packed, subnet.netmask.packed
+    loopback, loopback_mask = bytes((127, 0, 0, 0)), bytes((255, 0, 0, 0))
+    incoming = nft.match_interface("iifname", bridge)
+    from_elsewhere = nft.match_interface("iifname", bridge, negate=True)
+    to_bridge = nft.match_interface("oifname", bridge)
+    drop, accept = nft.verdict(nft.DROP), nft.verdict(nft.ACCEPT)
+    return [
+        # Host-only services listen on 127/8: nothing from a container may reach or claim it.
+        ("prerouting", incoming + nft.match_network("saddr", loopback, loopback_mask) + drop),
+        ("prerouting", incoming + nft.match_network("daddr", loopback, loopback_mask) + drop),
+        ("prerouting", incoming + nft.match_network("saddr", network, mask, negate=True) + drop),
+        ("forward", incoming + accept),
+        ("forward", from_elsewhere + to_bridge + nft.match_established() + accept),
+        # Other machines on the uplink's network could route to containers directly.
+        ("forward", from_elsewhere + to_bridge + drop),
+        (
+            "postrouting",
+            nft.match_network("saddr", network, mask)
+            + nft.match_interface("oifname", bridge, negate=True)
+            + nft.masquerade(),
+        ),
+    ]
+
+
+def plan_docker_hook(*, bridge: str, tag: str) -> tuple[Request, ...]:
+    """Insertions into DOCKER-USER, last rule first.
+
+    Towards Docker's own bridges our traffic goes back to Docker's rules: an accept would open every
+    port of its containers to ours.
+    """
+
+    def rule(matches: list[bytes], code: int) -> list[bytes]:
+        return matches + nft.xt_comment(tag) + nft.counter() + nft.verdict(code)
+
+    incoming = nft.match_interface_as_iptables("iifname", bridge)
+    rules = [
+        rule(incoming + nft.match_interface_as_iptables("oifname", other), nft.RETURN)
+        for other in _DOCKER_BRIDGES
+    ]
+    rules.append(rule(incoming, nft.ACCEPT))
+    rules.append(rule(nft.match_interface_as_iptables("oifname", bridge) + nft.xt_established(), nft.ACCEPT))
+    return tuple(nft.insert_rule(_FILTER, _DOCKER_USER, *parts) for parts in reversed(rules))
+
+
+def forward_findings(chains: Iterable[Chain], *, own: str, bridge: str) -> list[Finding]:
+    """Other owners' forward chains that stop our traffic, or may."""
+    known = list(chains)
+    findings = []
+    for chain in known:
+        if not _is_forward(chain) or chain.table == own:
+            continue
+        if chain.table == "firewalld":
+            findings.append(_firewalld_finding(bridge))
+        elif chain.policy == nft.DROP and not (_is_docker(chain) and _has_docker_hook(known)):
+            findings.append(_policy_finding(chain, bridge))
+    return findings
+
+
+def _is_forward(chain: Chain) -> bool:
+    return chain.hook == nft.HOOK_FORWARD and chain.family in (nft.FAMILY_INET, nft.FAMILY_IPV4)
+
+
+def _is_docker(chain: Chain) -> bool:
+    return (chain.family, chain.table, chain.name) == (nft.FAMILY_IPV4, _FILTER, "FORWARD")
+
+
+def _has_docker_hook(chains: Iterable[Chain]) -> bool:
+    wanted = (nft.FAMILY_IPV4, _FILTER, _DOCKER_USER)
+    return any((chain.family, chain.table, chain.name) == wanted for chain in chains)
+
+
+def _firewalld_finding(bridge: str) -> Finding:
+    return Finding(
+        "warning",
+        "firewalld",
+        f"firewalld is active and rejects forwarded traffic of {bridge} unless the interface is in a trusted zone",
+        f"firewall-cmd --permanent --zone=trusted --add-interface={bridge} && firewall-cmd --reload",
+    )
+
+
+def _policy_finding(chain: Chain, bridge: str) -> Finding:
+    family = "inet" if chain.family == nft.FAMILY_INET else "ip"
+    place = f"{family} {chain.table} {chain.name}"
+    return Finding(
+        "problem",
+        "forward-policy",
+        f"the firewall chain '{place}' drops forwarded traffic by default, that of {bridge} included",
+        f"nft insert rule {place} iifname {bridge} accept; "
+        f"nft insert rule {place} oifname {bridge} ct state established,related accept",
+    )
+
+
+def _has_legacy_filter() -> bool:
+    # Per network namespace; missing where the kernel has no xtables, unreadable for ordinary users.
+    try:
+        fd = os.open("/proc/thread-self/net/ip_tables_names", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return b"filter" in os.read(fd, 4096).split()
+    finally:
+        os.close(fd)
