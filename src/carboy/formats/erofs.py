@@ -16,7 +16,7 @@ from collections.abc import Callable
 from struct import Struct
 
 from carboy.errors import Corrupt
-from carboy.formats.layertree import Node
+from carboy.formats.layertree import IMPLIED, Node
 from carboy.formats.tar.entry import BLOCK, CHARACTER, DIRECTORY, FIFO, REGULAR, SYMLINK
 
 BLOCK_BITS = 9
@@ -170,7 +170,7 @@ class _Writer:
 
     def _place(self, node: Node) -> None:
         kind = node.kind
-        xattrs = _xattr_area(node) if node.xattrs or node.opaque else b""
+        xattrs = _xattr_area(node) if node.xattrs or node.opaque or node.implied else b""
         layout, tail = _FLAT_PLAIN, 0
         if kind == REGULAR:
             if node.size:
@@ -366,6 +366,8 @@ def _xattr_area(node: Node) -> bytes:
     items = sorted((node.xattrs or {}).items())
     if node.opaque:
         items.append(_OPAQUE)
+    if node.implied:
+        items.append((IMPLIED, b""))
     area = [_XATTR_HEADER]
     for name, value in items:
         for prefix, index in _XATTR_PREFIXES:

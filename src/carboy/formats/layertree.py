@@ -33,9 +33,11 @@ from carboy.formats.tar.entry import (
 
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
+IMPLIED = b"trusted.carboy.implied"
+"""The attribute of a directory that no member of the tar describes; its value is empty."""
 _RESERVED = b".wh..wh."
 _NAME_MAX = 255
-_MAX_DEPTH = 1000
+_MAX_DEPTH = 256
 _MAX_LINKS = 40
 # Labels of the machine that made the tar, and marks of overlays in user namespaces: dropped.
 _DROPPED_XATTRS = (b"security.selinux", b"security.ima", b"security.evm")
@@ -117,7 +119,7 @@ class TreeBuilder:
             parent = self._directory(parts, unsafe_path)
             if unsafe_path[-1] != 0x2F:
                 self._parents[head] = parent
-        if len(name) > _NAME_MAX:
+        if len(name) > _NAME_MAX and not (name.startswith(WHITEOUT) and len(name) <= _NAME_MAX + 4):
             raise Corrupt(f"layer: a name in {unsafe_path[:200]!r} is longer than 255 bytes")
         if name.startswith(WHITEOUT):
             self._whiteout(parent, name, unsafe_path)

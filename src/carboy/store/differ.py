@@ -1,0 +1,284 @@
+"""What a container has changed: overlay's upper directory as a list, and as a canonical tar.
+
+The container may still be running and is hostile: directories are opened below their own
+descriptors and never through links; a file is opened as a path first (O_PATH), looked at, and only then
+read, so that a device or pipe put in its place is never opened.
+
+The tar's form (determinism.md rows 4, 6, 7): members sorted by the bytes of their paths, the
+first path of an inode carries its contents, whiteouts with time 0, allowed attributes only.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from carboy.errors import Unsupported
+from carboy.formats.layertree import OPAQUE, WHITEOUT
+from carboy.formats.tar import (
+    DIRECTORY,
+    END,
+    HARDLINK,
+    REGULAR,
+    SYMLINK,
+    TarEntry,
+    encode,
+    keep_xattrs,
+    padding,
+)
+from carboy.store.intake import Intake
+
+_OPAQUE_XATTR = "trusted.overlay.opaque"
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAX_DEPTH = 256
+# Below this a read and a write are quicker than asking the kernel to copy.
+_SMALL = 1 << 16
+
+
+@dataclass(slots=True)
+class Found:
+    """One name in an upper directory."""
+
+    path: bytes
+    status: os.stat_result
+    link: bytes = b""
+    opaque: bool = False
+    xattrs: dict[bytes, bytes] | None = None
+
+    @property
+    def is_whiteout(self) -> bool:
+        """True for overlay's mark that the name is gone."""
+        return stat.S_ISCHR(self.status.st_mode) and self.status.st_rdev == 0
+
+
+def find(upper_fd: int, *, omit: frozenset[bytes] = frozenset()) -> list[Found]:
+    """Everything below `upper_fd`, sorted by path; `omit`ted paths and what is below them left out."""
+    found: list[Found] = []
+    _find_in(upper_fd, b"", 0, found, omit)
+    found.sort(key=lambda item: item.path)
+    return found
+
+
+def write_tar(upper_fd: int, found: Iterable[Found], intake: Intake, *, epoch: int | None = None) -> None:
+    """Write the canonical tar of `found` into an intake."""
+    pending: list[bytes] = []
+    owners: dict[tuple[int, int], bytes] = {}
+    opener = _Opener(upper_fd)
+    try:
+        for item, entry in _members(found):
+            owner = _owner_of(item, entry, owners)
+            if owner is not None:
+                entry = _link(entry, owner)
+            if entry.kind != REGULAR or not item.status.st_size:
+                pending.append(encode(entry, epoch=epoch))
+            else:
+                _write_file(opener, item, entry, intake=intake, pending=pending, epoch=epoch)
+            if len(pending) > 256:
+                intake.write(b"".join(pending))
+                pending.clear()
+    finally:
+        opener.close()
+    intake.write(b"".join([*pending, END]))
+
+
+def disk_usage(found: Iterable[Found]) -> int:
+    """Bytes on disk, each inode counted once."""
+    blocks = {(item.status.st_dev, item.status.st_ino): item.status.st_blocks for item in found}
+    return 512 * sum(blocks.values())
+
+
+def _find_in(
+    directory_fd: int, prefix: bytes, depth: int, found: list[Found], omit: frozenset[bytes]
+) -> None:
+    if depth > _MAX_DEPTH:
+        raise Unsupported(
+            f"the directory {prefix[:200]!r} is too deep for a layer (more than {_MAX_DEPTH} levels)"
+        )
+    for text in os.listdir(directory_fd):
+        name = os.fsencode(text)
+        path = prefix + name
+        if path in omit:
+            continue
+        try:
+            fd = os.open(name, _LOOK, dir_fd=directory_fd)
+        except FileNotFoundError:
+            continue  # the container is running
+        try:
+            item = _look(path, fd)
+            if item is None:
+                continue
+            found.append(item)
+            if stat.S_ISDIR(item.status.st_mode):
+                child_fd = os.open(".", _DIRECTORY, dir_fd=fd)
+                try:
+                    _find_in(child_fd, path + b"/", depth + 1, found, omit)
+                finally:
+                    os.close(child_fd)
+        finally:
+            os.close(fd)
+
+
+def _look(path: bytes, fd: int) -> Found | None:
+    """Status and attributes; None for what no layer can hold."""
+    status = os.fstat(fd)
+    kind = stat.S_IFMT(status.st_mode)
+    if kind == stat.S_IFSOCK:
+        return None  # sockets have no place in a tar
+    item = Found(path, status)
+    if kind == SYMLINK:
+        item.link = os.readlink(b"", dir_fd=fd)
+    if kind in (stat.S_IFREG, stat.S_IFDIR):
+        # An O_PATH descriptor has no attributes of its own; its link in /proc has.
+        place = f"/proc/self/fd/{fd}"
+        for name in os.listxattr(place):
+            if name == _OPAQUE_XATTR:
+                item.opaque = os.getxattr(place, name) == b"y"
+            elif name == "security.capability" or name.startswith("user."):
+                item.xattrs = item.xattrs or {}
+                item.xattrs[os.fsencode(name)] = os.getxattr(place, name)
+        item.xattrs = keep_xattrs(item.xattrs)
+    return item
+
+
+def _members(found: Iterable[Found]) -> Iterator[tuple[Found, TarEntry]]:
+    """The members in their final order: whiteouts get their names, opaque directories their mark."""
+    members: list[tuple[bytes, Found, TarEntry]] = []
+    for item in found:
+        if item.is_whiteout:
+            head, slash, name = item.path.rpartition(b"/")
+            path = head + slash + WHITEOUT + name
+            members.append((path, item, TarEntry(path, REGULAR, mode=0o644)))
+            continue
+        name = item.path.rpartition(b"/")[2]
+        if name.startswith(WHITEOUT):
+            raise Unsupported(
+                f"{item.path[:200]!r} cannot be in a layer: names that begin with '.wh.' mean removal"
+            )
+        members.append((item.path, item, _entry(item)))
+        if item.opaque:
+            path = item.path + b"/" + OPAQUE
+            members.append((path, item, TarEntry(path, REGULAR, mode=0o644)))
+    members.sort(key=lambda member: member[0])
+    for _path, item, entry in members:
+        yield item, entry
+
+
+def _entry(item: Found) -> TarEntry:
+    status = item.status
+    kind = stat.S_IFMT(status.st_mode)
+    return TarEntry(
+        item.path,
+        kind,
+        mode=stat.S_IMODE(status.st_mode),
+        uid=status.st_uid,
+        gid=status.st_gid,
+        link=item.link,
+        size=status.st_size if kind == REGULAR else 0,
+        mtime=int(status.st_mtime_ns // 1_000_000_000),
+        rdev=(os.major(status.st_rdev), os.minor(status.st_rdev)),
+        xattrs=item.xattrs,
+    )
+
+
+def _owner_of(item: Found, entry: TarEntry, owners: dict[tuple[int, int], bytes]) -> bytes | None:
+    """The first path of this inode, if this is not it."""
+    status = item.status
+    if status.st_nlink < 2 or entry.kind == DIRECTORY or entry.unsafe_path != item.path:
+        return None
+    key = (status.st_dev, status.st_ino)
+    first = owners.setdefault(key, item.path)
+    return None if first == item.path else first
+
+
+def _link(entry: TarEntry, owner: bytes) -> TarEntry:
+    return TarEntry(
+        entry.unsafe_path,
+        HARDLINK,
+        mode=entry.mode,
+        uid=entry.uid,
+        gid=entry.gid,
+        mtime=entry.mtime,
+        link=owner,
+        xattrs=entry.xattrs,
+    )
+
+
+class _Opener:
+    """Opens what was found, below the upper directory, without following links.
+
+    Paths come sorted, so the last directory is kept open: most files lie beside the one before.
+    """
+
+    def __init__(self, upper_fd: int) -> None:
+        self._upper_fd = upper_fd
+        self._path = b""
+        self._fd = -1
+
+    def look(self, path: bytes) -> int:
+        """An O_PATH descriptor of the last component; raises OSError when a parent is no directory now."""
+        head, _, name = path.rpartition(b"/")
+        return os.open(name, _LOOK, dir_fd=self._directory(head))
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _directory(self, path: bytes) -> int:
+        if not path:
+            return self._upper_fd
+        if path != self._path or self._fd < 0:
+            fd = os.dup(self._upper_fd)
+            for part in path.split(b"/"):
+                try:
+                    child = os.open(part, _DIRECTORY, dir_fd=fd)
+                finally:
+                    os.close(fd)
+                fd = child
+            self.close()
+            self._path, self._fd = path, fd
+        return self._fd
+
+
+def _write_file(
+    opener: _Opener, item: Found, entry: TarEntry, *, intake: Intake, pending: list[bytes], epoch: int | None
+) -> None:
+    fd = _open_regular(opener, item)
+    if fd is None:
+        return  # removed or replaced while we looked; as if it had never been
+    try:
+        size = entry.size
+        header = encode(entry, epoch=epoch)
+        if size <= _SMALL:
+            data = _read_exactly(fd, size)
+            pending += (header, data, padding(size))
+            return
+        intake.write(b"".join([*pending, header]))
+        pending.clear()
+        intake.write_from(fd, 0, size)
+        pending.append(padding(size))
+    finally:
+        os.close(fd)
+
+
+def _open_regular(opener: _Opener, item: Found) -> int | None:
+    try:
+        looked = opener.look(item.path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        status = os.fstat(looked)
+        if (status.st_dev, status.st_ino) != (item.status.st_dev, item.status.st_ino):
+            return None
+        return os.open(f"/proc/self/fd/{looked}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(looked)
+
+
+def _read_exactly(fd: int, size: int) -> bytes:
+    """`size` bytes; a file that has become shorter is filled with zeros, as GNU tar does."""
+    return os.pread(fd, size, 0).ljust(size, b"\0")

@@ -1,0 +1,178 @@
+"""A container's root filesystem: its layers, and above them what it has changed.
+
+    layer (EROFS mount or tree/) ... layer, upper/ ──▶ overlay, a detached mount
+
+The mount is a descriptor, visible nowhere on the host; it travels to the container's init.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import IntEnum
+
+from carboy.digest import Digest
+from carboy.errors import InvalidArgument, NotFound
+from carboy.linux import layers as linux_layers
+from carboy.linux import tree as linux_tree
+from carboy.store.differ import Found, disk_usage, find, write_tar
+from carboy.store.intake import sync_directory
+from carboy.store.layers import Layer, LayerStore
+from carboy.store.lower import Lowers
+from carboy.store.paths import Paths
+
+MAX_LAYERS = 128
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class ChangeKind(IntEnum):
+    """How a path differs from the image; the numbers are the Docker API's."""
+
+    MODIFIED = 0
+    ADDED = 1
+    DELETED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One changed path, absolute in the container."""
+
+    path: bytes
+    kind: ChangeKind
+
+
+class Snapshots:
+    """The writable layers of containers, by container id."""
+
+    def __init__(self, paths: Paths, layers: LayerStore) -> None:
+        self._paths = paths
+        self._layers = layers
+
+    def prepare(self, container_id: str, diff_ids: Sequence[Digest] = ()) -> None:
+        """Make the directories of a new container above `diff_ids` (bottom first).
+
+        The root directory gets the image's mode and owner.  Directories that a layer only implies
+        keep what the layers below say of them: they are made again in `parents/`, above all layers.
+        """
+        if len(diff_ids) > MAX_LAYERS:
+            raise InvalidArgument(
+                f"the image has {len(diff_ids)} layers; at most {MAX_LAYERS} can be mounted"
+            )
+        snapshot = self._paths.snapshot(container_id)
+        os.makedirs(self._paths.container(container_id), 0o711, exist_ok=True)
+        os.mkdir(snapshot, 0o700)
+        for path in (self._paths.upper(container_id), self._paths.work(container_id)):
+            os.mkdir(path, 0o700)
+            os.chmod(path, 0o755)
+        with Lowers(self._layers, diff_ids) as lowers:
+            upper_fd = os.open(self._paths.upper(container_id), _DIRECTORY)
+            try:
+                lowers.copy_root(upper_fd)
+            finally:
+                os.close(upper_fd)
+            lowers.make_parents(f"{snapshot}/parents")
+        sync_directory(snapshot)
+
+    def mount(self, container_id: str, diff_ids: Sequence[Digest], *, read_only: bool = False) -> int:
+        """A detached overlay mount; the caller closes the descriptor.
+
+        A read-only one can live beside the container's own: it has the upper directory as a lower one.
+        """
+        snapshot = self._paths.snapshot(container_id)
+        with ExitStack() as stack:
+            upper = self._open(stack, f"{snapshot}/upper", container_id)
+            lowers = self._lower_fds(stack, snapshot, diff_ids)
+            if read_only:
+                lowers = [upper, *lowers]
+                if len(lowers) < 2:
+                    lowers.append(self._empty(stack, snapshot))
+                return linux_layers.mount_overlay(lowers, None, None)
+            work = self._open(stack, f"{snapshot}/work", container_id)
+            return linux_layers.mount_overlay(lowers or [self._empty(stack, snapshot)], upper, work)
+
+    def remove(self, container_id: str) -> None:
+        """Remove what the container has changed; quietly when there is nothing."""
+        try:
+            fd = os.open(self._paths.container(container_id), _DIRECTORY)
+        except FileNotFoundError:
+            return
+        try:
+            if os.path.lexists(self._paths.snapshot(container_id)):
+                linux_tree.remove(fd, "snapshot")
+        finally:
+            os.close(fd)
+
+    def diff(self, container_id: str, diff_ids: Sequence[Digest]) -> Iterator[Change]:
+        """What the container has changed, sorted by path."""
+        found = self._find(container_id)
+        with Lowers(self._layers, diff_ids) as lowers:
+            for item in found:
+                yield Change(b"/" + item.path, _kind(item, lowers))
+
+    def write_layer(
+        self,
+        container_id: str,
+        diff_ids: Sequence[Digest] = (),  # noqa: ARG002 - a driver without overlay needs them
+        *,
+        epoch: int | None = None,
+        omit: frozenset[bytes] = frozenset(),
+    ) -> Layer:
+        """Make a layer of what the container has changed.
+
+        Times are clamped to `epoch`; paths in `omit` (relative, no slash at the end) are left out.
+        """
+        with ExitStack() as stack:
+            upper = self._open(stack, self._paths.upper(container_id), container_id)
+            intake = stack.enter_context(self._layers.begin())
+            try:
+                write_tar(upper, find(upper, omit=omit), intake, epoch=epoch)
+            except BaseException as error:
+                self._layers.discard(intake, error)
+                raise
+            return self._layers.commit(intake)
+
+    def usage(self, container_id: str) -> int:
+        """Bytes on disk that the container's changes take."""
+        return disk_usage(self._find(container_id))
+
+    def _find(self, container_id: str) -> list[Found]:
+        with ExitStack() as stack:
+            return find(self._open(stack, self._paths.upper(container_id), container_id))
+
+    @staticmethod
+    def _open(stack: ExitStack, path: str, container_id: str) -> int:
+        try:
+            fd = os.open(path, _DIRECTORY)
+        except FileNotFoundError:
+            raise NotFound(f"container {container_id}: its files are missing ({path})") from None
+        stack.callback(os.close, fd)
+        return fd
+
+    def _lower_fds(self, stack: ExitStack, snapshot: str, diff_ids: Sequence[Digest]) -> list[int]:
+        """Descriptors of the lower directories, topmost first."""
+        fds = []
+        if os.path.isdir(f"{snapshot}/parents"):
+            fds.append(self._open(stack, f"{snapshot}/parents", snapshot))
+        for diff_id in reversed(diff_ids):
+            fd = self._layers.mount(diff_id)
+            stack.callback(os.close, fd)
+            fds.append(fd)
+        return fds
+
+    def _empty(self, stack: ExitStack, snapshot: str) -> int:
+        os.makedirs(f"{snapshot}/empty", 0o755, exist_ok=True)
+        return self._open(stack, f"{snapshot}/empty", snapshot)
+
+
+def _kind(item: Found, lowers: Lowers) -> ChangeKind:
+    if item.is_whiteout:
+        return ChangeKind.DELETED
+    below = lowers.status(item.path)
+    if below is None:
+        return ChangeKind.ADDED
+    if stat.S_IFMT(below.st_mode) != stat.S_IFMT(item.status.st_mode):
+        return ChangeKind.ADDED
+    return ChangeKind.MODIFIED
