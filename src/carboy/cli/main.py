@@ -1,0 +1,161 @@
+"""The command line's edge: global flags, dispatch, errors to exit codes.
+
+Every import on the way to the first byte sent is paid by every command: see
+docs/design/0005-command-line.md before adding one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from carboy.cli import flags
+from carboy.cli.commands import ALIASES, COMMANDS, GROUP_WORDS, LATER
+from carboy.errors import CarboyError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from carboy.cli.flags import Parsed
+
+GLOBAL_FLAGS = (
+    ("host", "H", "string", "Daemon to speak to: unix:///path or tcp://host:port"),
+    ("debug", "D", "bool", "Show tracebacks"),
+    ("version", "v", "bool", "Show the version"),
+    ("config", "", "string", "Accepted for Docker's sake; there is nothing to configure"),
+    ("log-level", "l", "string", "Accepted for Docker's sake"),
+    ("context", "c", "no", ""),
+    ("tls", "", "no:bool", ""),
+    ("tlsverify", "", "no:bool", ""),
+    ("tlscacert", "", "no", ""),
+    ("tlscert", "", "no", ""),
+    ("tlskey", "", "no", ""),
+)
+
+
+def main() -> None:
+    """Run the command line and leave: never returns."""
+    os._exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; the exit code."""
+    debug = "--debug" in arguments or "-D" in arguments or bool(os.environ.get("CARBOY_DEBUG"))
+    name = ""
+    try:
+        options = flags.parse(GLOBAL_FLAGS, arguments, interspersed=False)
+        debug = options.flag("debug")
+        name, rest = find(options.arguments)
+        if options.flag("version"):
+            from carboy import __version__
+
+            os.write(1, f"Carboy version {__version__}\n".encode())
+            return 0
+        if options.flag("help") or not name:
+            return _help(options.arguments, wanted=options.flag("help"))
+        return _dispatch(name, rest, options)
+    except flags.UsageError as error:
+        hint = f"See 'carboy {name} --help'" if name else "See 'carboy --help'"
+        return _fail(f"{error}. {hint}" if error.exit_code else str(error), error.exit_code, debug=debug)
+    except BrokenPipeError:
+        return 141
+    except KeyboardInterrupt:
+        return 130
+    except CarboyError as error:
+        return _fail(_worded(error), 125 if name in ("run", "create") else 1, debug=debug)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}", 125 if name in ("run", "create") else 1, debug=debug)
+    except Exception as error:
+        return _fail(f"a bug in carboy {name}: {error!r} (run again with --debug)", 125, debug=debug)
+
+
+def find(arguments: list[str]) -> tuple[str, list[str]]:
+    """The canonical command of a command line, and the arguments after it; "" when there is none."""
+    if not arguments:
+        return "", []
+    word = arguments[0]
+    if word in COMMANDS:
+        return word, arguments[1:]
+    if word == "help":
+        return "", arguments[1:]
+    if word in GROUP_WORDS:
+        if len(arguments) < 2 or arguments[1] in ("--help", "-h"):
+            return "", []
+        pair = word + " " + arguments[1]
+        if pair in COMMANDS or pair in ALIASES:
+            rest = arguments[2:]
+            if pair in ("container inspect", "image inspect"):
+                rest = ["--type", word, *rest]
+            return ALIASES.get(pair, pair), rest
+        known = tuple(key.split(" ")[1] for key in (*COMMANDS, *ALIASES) if key.startswith(word + " "))
+        raise flags.UsageError(f"unknown command: {pair}" + flags.suggestion(arguments[1], known), 1)
+    if word in LATER:
+        raise flags.UsageError(f"{word}: {LATER[word]}", 1)
+    raise flags.UsageError(f"unknown command: {word}" + flags.suggestion(word, tuple(COMMANDS)), 1)
+
+
+def load(name: str) -> ModuleType:
+    """The module of a command."""
+    return __import__("carboy.cli." + COMMANDS[name][0], fromlist=("main",))
+
+
+def _dispatch(name: str, rest: list[str], options: Parsed) -> int:
+    command = load(name)
+    parsed = flags.parse(command.FLAGS, rest, interspersed=getattr(command, "INTERSPERSED", True))
+    if parsed.flag("help"):
+        return _help([name], wanted=True)
+    _check_count(name, len(parsed.arguments), *command.ARGUMENTS)
+    from carboy.client.address import choose, home
+    from carboy.client.transport import Client
+    from carboy.cli.session import Session
+
+    where = home(os.environ, os.getuid())
+    address, own = choose(os.environ, where, options.text("host") or None)
+
+    def wake() -> None:
+        from carboy.client.wake import wake
+
+        wake(where, address)
+
+    client = Client(address, wake if own else None)
+    code = command.main(Session(client, address, where, command=name, own=own), parsed)
+    return code if isinstance(code, int) else 0
+
+
+def _check_count(name: str, count: int, least: int, most: int | None) -> None:
+    if least <= count and (most is None or count <= most):
+        return
+    if most == 0:
+        raise flags.UsageError(f"{name} accepts no arguments", 1)
+    if least == most:
+        raise flags.UsageError(f"{name} requires exactly {least} argument{'s' * (least != 1)}", 1)
+    if count < least:
+        raise flags.UsageError(f"{name} requires at least {least} argument{'s' * (least != 1)}", 1)
+    raise flags.UsageError(f"{name} accepts at most {most} argument{'s' * (most != 1)}", 1)
+
+
+def _help(words: list[str], *, wanted: bool) -> int:
+    from carboy.cli import help as pages
+
+    if words[:1] == ["help"]:
+        words = words[1:]
+    text = pages.page(words)
+    os.write(1 if wanted or words else 2, text.encode())
+    return 0 if wanted or words[:1] else 1
+
+
+def _worded(error: CarboyError) -> str:
+    from carboy.client.transport import ServerError
+
+    return f"Error response from daemon: {error}" if isinstance(error, ServerError) else str(error)
+
+
+def _fail(message: str, code: int, *, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    os.write(2, ("carboy: " + message.replace("\n", " ").strip() + "\n").encode("utf-8", "surrogateescape"))
+    return code
