@@ -25,7 +25,6 @@ from carboy.formats.netlink import (
     NLM_F_APPEND,
     NLM_F_CREATE,
     NLM_F_DUMP,
-    NLM_F_EXCL,
     Message,
     Request,
     attribute,
@@ -267,7 +266,7 @@ def match_interface(key: str, name: str, *, negate: bool = False) -> list[bytes]
 
 
 def match_interface_as_iptables(key: str, name: str) -> list[bytes]:
-    """The same as iptables-nft writes and reads it: the name and its zero byte; a final "+" matches any rest."""
+    """The same as iptables-nft writes and reads it: name and zero byte; a final "+" matches any rest."""
     raw = name.encode()
     if not raw or len(raw) > 15:
         raise InvalidArgument(f"interface name {name[:64]!r} has to have 1 to 15 bytes")
@@ -294,7 +293,7 @@ def match_established() -> list[bytes]:
 
 
 def xt_established() -> list[bytes]:
-    """What `match_established` does, in iptables' own notation: `-m conntrack --ctstate RELATED,ESTABLISHED`."""
+    """What `match_established` does, in iptables' notation: `-m conntrack --ctstate RELATED,ESTABLISHED`."""
     # struct xt_conntrack_mtinfo3: eight 16-byte addresses and masks, two times, a protocol and four
     # ports; then match_flags, invert_flags, state_mask, status_mask; padded to a multiple of eight.
     info = bytearray(168)

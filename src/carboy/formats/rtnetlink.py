@@ -118,7 +118,8 @@ def check_name(unsafe_name: str) -> str:
     wrong = not unsafe_name or size >= IFNAMSIZ or unsafe_name in (".", "..")
     if wrong or any(c in "/:" or not c.isprintable() or c.isspace() for c in unsafe_name):
         raise InvalidArgument(
-            f"interface name {unsafe_name[:64]!r} is not valid: 1 to {IFNAMSIZ - 1} bytes without spaces, '/' and ':'"
+            f"interface name {unsafe_name[:64]!r} is not valid: "
+            f"it has 1 to {IFNAMSIZ - 1} bytes, without spaces, '/' and ':'"
         )
     return unsafe_name
 

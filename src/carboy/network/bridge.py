@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -84,10 +85,14 @@ class BridgeNetwork:
         self._socket = NetlinkSocket(NETLINK_ROUTE)
         self._fixed_mtu = mtu
         self._mtu = mtu or uplink.FALLBACK_MTU
-        self.subnet = subnet or self._find_subnet()
-        self.addresses = AddressPool(self.subnet)
-        self.gateway = self.addresses.gateway
-        self._firewall = Firewall(table=table or _table_name(name), bridge=name, subnet=self.subnet)
+        try:
+            self.subnet = subnet or self._find_subnet()
+            self.addresses = AddressPool(self.subnet)
+            self.gateway = self.addresses.gateway
+            self._firewall = Firewall(table=table or _table_name(name), bridge=name, subnet=self.subnet)
+        except BaseException:
+            self._socket.close()
+            raise
         self._namespaces = NamespaceThread()
         self._turned_on_forwarding = False
 
@@ -118,7 +123,7 @@ class BridgeNetwork:
         mac: str | None = None,
         interface: str = "eth0",
     ) -> Endpoint:
-        """Put an interface into the namespace, addressed and up, with the default route; loopback goes up too.
+        """Put an interface into the namespace, addressed and up, with a default route; loopback goes up too.
 
         The descriptor is one of /proc/PID/ns/net, and stays the caller's. On failure nothing is left.
         """
@@ -152,9 +157,11 @@ class BridgeNetwork:
 
     def loopback(self, netns_fd: int) -> None:
         """Only bring loopback up in a namespace (network mode `none`)."""
-        with _Category("bring up loopback in a container's namespace"):
-            with self._namespaces.open_socket(netns_fd, NETLINK_ROUTE) as inside:
-                inside.send(rtnetlink.set_up(index=_LOOPBACK_INDEX))
+        with (
+            _Category("bring up loopback in a container's namespace"),
+            self._namespaces.open_socket(netns_fd, NETLINK_ROUTE) as inside,
+        ):
+            inside.send(rtnetlink.set_up(index=_LOOPBACK_INDEX))
 
     def remove(self) -> None:
         """Remove bridge, leftover interfaces and firewall rules; again is harmless."""
@@ -200,7 +207,7 @@ class BridgeNetwork:
             Finding(
                 "warning",
                 "subnet-overlap",
-                f"the subnet {self.subnet} of {self.name} overlaps {other}, which another route of this machine uses",
+                f"the subnet {self.subnet} of {self.name} overlaps {other}, which the machine uses elsewhere",
                 "give the network another subnet",
             )
             for other in sorted(set(others))
@@ -230,7 +237,7 @@ class BridgeNetwork:
             return None
         if links[0].kind != "bridge":
             raise Conflict(
-                f"interface {self.name} exists and is not a bridge: remove it, or give the network another name"
+                f"interface {self.name} exists and is not a bridge: remove it, or use another name"
             )
         return links[0]
 
@@ -351,20 +358,21 @@ class BridgeNetwork:
             )
 
 
+_CATEGORIES: dict[int, type[CarboyError]] = {
+    errno.EPERM: PermissionDenied,
+    errno.EACCES: PermissionDenied,
+    errno.EEXIST: Conflict,
+    errno.ENODEV: NotFound,
+    errno.ENOENT: NotFound,
+    errno.EINVAL: InvalidArgument,
+    errno.EADDRNOTAVAIL: InvalidArgument,
+    errno.EOPNOTSUPP: Unsupported,
+    errno.EAFNOSUPPORT: Unsupported,
+}
+
+
 class _Category:
     """Gives a kernel error its category, and says what was being done."""
-
-    _CATEGORIES: dict[int, type[CarboyError]] = {
-        errno.EPERM: PermissionDenied,
-        errno.EACCES: PermissionDenied,
-        errno.EEXIST: Conflict,
-        errno.ENODEV: NotFound,
-        errno.ENOENT: NotFound,
-        errno.EINVAL: InvalidArgument,
-        errno.EADDRNOTAVAIL: InvalidArgument,
-        errno.EOPNOTSUPP: Unsupported,
-        errno.EAFNOSUPPORT: Unsupported,
-    }
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -374,7 +382,7 @@ class _Category:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError):
-            category = self._CATEGORIES.get(error.errno or 0, Internal)
+            category = _CATEGORIES.get(error.errno or 0, Internal)
             raise category(f"cannot {self._what}: {error.strerror or error}") from error
 
 
@@ -404,6 +412,7 @@ def _check_id(unsafe_id: str) -> None:
 
 
 def _table_name(bridge: str) -> str:
-    """A table name from the bridge's: other characters than letters and digits become underscores."""
-    plain = "".join(c if c.isascii() and c.isalnum() else "_" for c in bridge)
-    return f"carboy_{plain}"
+    """A table name from the bridge's; one with other characters than letters and digits is hashed."""
+    if bridge.isascii() and bridge.isalnum():
+        return f"carboy_{bridge}"
+    return f"carboy_{zlib.crc32(bridge.encode()):08x}"

@@ -93,11 +93,12 @@ class Firewall:
                 Finding(
                     "warning",
                     "legacy-xtables",
-                    "rules of iptables-legacy are loaded; Carboy cannot see or change them, and if their FORWARD "
-                    "policy is DROP (Docker sets that) containers have no way out",
-                    f"switch to iptables-nft, or run: iptables-legacy -I FORWARD -i {self._bridge} -j ACCEPT; "
-                    f"iptables-legacy -I FORWARD -o {self._bridge} -m conntrack --ctstate RELATED,ESTABLISHED "
-                    "-j ACCEPT",
+                    "rules of iptables-legacy are loaded; Carboy cannot see or change them, and if "
+                    "their FORWARD policy is DROP (Docker sets that) containers have no way out",
+                    "switch to iptables-nft, or run: "
+                    f"iptables-legacy -I FORWARD -i {self._bridge} -j ACCEPT; "
+                    f"iptables-legacy -I FORWARD -o {self._bridge} "
+                    "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
                 )
             )
         return findings
@@ -277,7 +278,7 @@ def _firewalld_finding(bridge: str) -> Finding:
     return Finding(
         "warning",
         "firewalld",
-        f"firewalld is active and rejects forwarded traffic of {bridge} unless the interface is in a trusted zone",
+        f"firewalld is active and rejects forwarded traffic of {bridge} unless it is in a trusted zone",
         f"firewall-cmd --permanent --zone=trusted --add-interface={bridge} && firewall-cmd --reload",
     )
 

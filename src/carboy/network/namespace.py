@@ -98,7 +98,7 @@ def _fulfil(request: _Request, home: int) -> bool:
             opened = NetlinkSocket(request.protocol)
         finally:
             returned = _return(home)
-    except Exception as error:  # noqa: BLE001 (it is the caller's, who waits for it)
+    except Exception as error:
         failure = error
     if opened is not None:
         request.done.set_result(opened)

@@ -56,5 +56,6 @@ def _tolerate(name: str, value: str, error: OSError) -> bool:
     if get_sysctl(name) == value:
         return False
     raise Unavailable(
-        f"cannot set sysctl {name.replace('/', '.')} to {value}: {error.strerror}; set it before Carboy starts"
+        f"cannot set sysctl {name.replace('/', '.')} to {value}: {error.strerror}; "
+        "set it before Carboy starts"
     ) from error
