@@ -365,17 +365,17 @@ class Cgroup:
 
     def delete(self) -> None:
         """Remove the group and those below; whoever is left in it is killed first."""
-        busy = list(self._members.values())
         for round_ in range(DELETE_ROUNDS):
-            busy = [member for member in busy if not self._remove(*member)]
-            if not busy:
-                self._members.clear()
+            for key, (hierarchy, directory) in list(self._members.items()):
+                if self._remove(hierarchy, directory):
+                    del self._members[key]
+            if not self._members:
                 return
             if round_ % 10 == 0 or self.processes():
                 self.kill_all()
             self._machine.pause(DELETE_PAUSE if round_ > 3 else DELETE_PAUSE / 10)
         raise Unavailable(
-            f"cannot remove control group {busy[0][0].mount_point}{self.path}: "
+            f"cannot remove control group {sorted(self.paths().values())[0]}: "
             f"processes {self.processes()[:5]} do not end"
         )
 

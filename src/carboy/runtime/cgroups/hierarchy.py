@@ -169,9 +169,8 @@ V2_NAMES = {"blkio": "io", "cpuacct": "cpu"}
 """Controllers with another name in v2."""
 
 V1_CONTROLLERS = frozenset(
-    ("memory", "cpu", "cpuacct", "cpuset", "pids", "blkio", "devices", "freezer", "hugetlb")
-    + ("net_cls", "net_prio", "perf_event", "rdma", "misc")
-)
+    ("memory", "cpu", "cpuacct", "cpuset", "pids", "blkio", "devices", "freezer", "hugetlb", "net_cls")
+) | {"net_prio", "perf_event", "rdma", "misc"}
 
 V2_IMPLICIT = frozenset(("freezer", "devices"))
 """What every v2 group can do without a controller: cgroup.freeze and a BPF program."""
