@@ -72,7 +72,7 @@ def write_tar(upper_fd: int, found: Iterable[Found], intake: Intake, *, epoch: i
             owner = _owner_of(item, entry, owners)
             if owner is not None:
                 entry = _link(entry, owner)
-            if entry.kind != REGULAR or not item.status.st_size:
+            if entry.kind != REGULAR or not entry.size:
                 pending.append(encode(entry, epoch=epoch))
             else:
                 _write_file(opener, item, entry, intake=intake, pending=pending, epoch=epoch)

@@ -124,9 +124,12 @@ class Intake:
         return os.pread(self._fd, size, offset)
 
     def finish(self) -> tuple[Digest, int]:
-        """All is written: the digest and the size.  Raises what went wrong on the way."""
+        """All is written and synced: the digest and the size.  Raises what went wrong on the way."""
         if self._copier is not None:
             self._copier.join()
+        else:
+            self._end()
+            self._sync()
         self._stop(None)
         if self._failure is not None:
             raise self._failure
@@ -146,6 +149,11 @@ class Intake:
             self._copier.join()
         self._hasher.join()
 
+    def _end(self) -> None:
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
     def _check_limit(self, more: int) -> None:
         if self.size + more > self._limit:
             raise InvalidArgument(f"the layer is larger than {self._limit} bytes")
@@ -156,6 +164,8 @@ class Intake:
         with self._changed:
             self.size += done
             self._changed.notify_all()
+        if self._failure is not None:
+            raise self._failure
 
     def _wait(self, size: int) -> None:
         with self._changed:
@@ -175,9 +185,17 @@ class Intake:
             with self._changed:
                 self._failure = self._failure or error
         finally:
+            self._end()
+        if self._failure is None:
+            self._sync()
+
+    def _sync(self) -> None:
+        """To the disk, while the hash thread is still busy."""
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
             with self._changed:
-                self._ended = True
-                self._changed.notify_all()
+                self._failure = self._failure or error
 
     def _follow(self) -> None:
         """The hash thread: at most one block behind the writer."""

@@ -174,7 +174,6 @@ class _Layers:
         if implied:
             _write_synced(f"{intake.path}/{_IMPLIED_NAME}", implied)
         self._step("indexed")
-        os.fsync(intake.fd)
         sync_directory(intake.path)
         self._step("synced")
         self._publish(intake.path, diff_id)

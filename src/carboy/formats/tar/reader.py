@@ -129,8 +129,8 @@ class _Scanner:
                 return
             fields = unpack(header)
             checksum = fields[4]
-            if number(checksum) != sum(header) - sum(checksum) + 256:
-                self._check_signed(header, checksum, offset)
+            if not checksum[:6].isdigit() or number(checksum) != sum(header) - sum(checksum) + 256:
+                self._check_unusual(header, checksum, offset)
             flag = fields[5]
             if flag in _KINDS:
                 entry, offset = self._member(header, fields, offset, pending)
@@ -163,10 +163,12 @@ class _Scanner:
             raise Corrupt(f"tar: data after a lone block of zeros at byte {offset}")
 
     @staticmethod
-    def _check_signed(header: bytes, checksum: bytes, offset: int) -> None:
-        # Some old programs summed signed characters.
-        signed = sum(byte - 256 if byte > 127 else byte for byte in header[:148] + header[156:]) + 256
-        if number(checksum) != signed:
+    def _check_unusual(header: bytes, checksum: bytes, offset: int) -> None:
+        """Leading spaces, and signed characters, which some old programs summed."""
+        digits = checksum.strip(b" \0")
+        summed = header[:148] + header[156:]
+        signed = sum(byte - 256 if byte > 127 else byte for byte in summed) + 256
+        if not digits.isdigit() or number(digits) not in (signed, sum(summed) + 256):
             raise Corrupt(f"tar: not a tar header at byte {offset} (its checksum is wrong)")
 
     def _size(self, field: bytes) -> int:
@@ -298,7 +300,7 @@ class _Scanner:
                 decimal(text, "a sparse map") for text in records[b"GNU.sparse.map"].split(b",") if text
             ]
             self._pax_sparse(entry, records, pairs_of(numbers))
-        elif pending is not None and pending.sparse_pairs:
+        elif pending is not None and (pending.sparse_pairs or b"GNU.sparse.size" in records):
             self._pax_sparse(entry, records, pairs_of(pending.sparse_pairs))
 
     def _old_sparse(self, entry: TarEntry, header: bytes) -> None:
