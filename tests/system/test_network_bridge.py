@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv4Network
@@ -42,6 +44,10 @@ class World:
         self.outside = Netns()
         self.containers: list[Netns] = []
         self.networks: list[BridgeNetwork] = []
+        self.add_uplink()
+
+    def add_uplink(self) -> None:
+        """Join machine and outside; the machine's default route goes there."""
         with self.route_socket(self.machine) as here, self.route_socket(self.outside) as there:
             # Not on a bridge: the request for one with a master of 0 means none.
             here.send(
@@ -176,6 +182,16 @@ def test_the_container_is_configured_as_the_endpoint_says(world: World) -> None:
     )
 
 
+def test_an_uplink_that_comes_later_gives_its_mtu(world: World) -> None:
+    with world.route_socket(world.machine) as sock:
+        sock.send(rtnetlink.delete_link(name="up0"))
+    network = world.network()
+    assert network.mtu == 1500
+    assert "no-uplink" in {finding.code for finding in world.machine.run(network.check)}
+    world.add_uplink()
+    assert world.connect(network, world.container()).mtu == UPLINK_MTU
+
+
 def test_a_network_without_ipv6_gives_no_ipv6_address(world: World) -> None:
     network = world.network()
     container = world.container()
@@ -235,6 +251,27 @@ def test_a_drop_policy_of_docker_is_overcome_in_its_hook(world: World) -> None:
     assert comments == ["carboy carboy_carboy0"] * 4 + [""]
     # A namespace starts with the machine's ip_forward, which may be on already.
     assert {finding.code for finding in world.machine.run(network.check)} <= {"ip-forward-on"}
+
+
+@pytest.mark.skipif(shutil.which("iptables-nft") is None, reason="the iptables-nft program is not installed")
+def test_the_iptables_program_can_read_what_we_put_into_its_table(world: World) -> None:
+    def iptables(*words: str) -> str:
+        command = ["iptables-nft", *words]
+        done = world.machine.run(lambda: subprocess.run(command, capture_output=True, text=True, check=True))
+        return done.stdout
+
+    iptables("-N", "DOCKER-USER")
+    iptables("-A", "DOCKER-USER", "-j", "RETURN")
+    world.network()
+    comment = '-m comment --comment "carboy carboy_carboy0"'
+    assert iptables("-S", "DOCKER-USER").splitlines() == [
+        "-N DOCKER-USER",
+        f"-A DOCKER-USER -i carboy0 -o docker0 {comment} -j RETURN",
+        f"-A DOCKER-USER -i carboy0 -o br-+ {comment} -j RETURN",
+        f"-A DOCKER-USER -i carboy0 {comment} -j ACCEPT",
+        f"-A DOCKER-USER -o carboy0 -m conntrack --ctstate RELATED,ESTABLISHED {comment} -j ACCEPT",
+        "-A DOCKER-USER -j RETURN",
+    ]
 
 
 def test_the_next_connection_repairs_what_docker_did_after_us(world: World) -> None:

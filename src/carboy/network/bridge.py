@@ -95,6 +95,7 @@ class BridgeNetwork:
             raise
         self._namespaces = NamespaceThread()
         self._turned_on_forwarding = False
+        self._has_uplink = False
 
     @property
     def mtu(self) -> int:
@@ -244,7 +245,9 @@ class BridgeNetwork:
     def _ready(self) -> int:
         """The bridge's index; made again if something removed it since."""
         link = self._get_link()
-        if link is None or not link.up:
+        # A daemon may start before the machine's own network does: then the MTU is not known yet.
+        unknown_mtu = self._fixed_mtu is None and not self._has_uplink
+        if link is None or not link.up or unknown_mtu:
             self._ensure_bridge()
             self._ensure_sysctls()
             link = self._get_link()
@@ -255,7 +258,9 @@ class BridgeNetwork:
 
     def _ensure_bridge(self) -> None:
         if self._fixed_mtu is None:
-            self._mtu = uplink.find_uplink(self._socket).mtu
+            out = uplink.find_uplink(self._socket)
+            self._mtu = out.mtu
+            self._has_uplink = bool(out.interface)
         link = self._get_link()
         if link is None:
             # A fixed MAC: else the bridge takes a port's, and changes it when that container ends.

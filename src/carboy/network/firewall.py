@@ -40,7 +40,7 @@ class Finding:
     """Something that `system check` tells the user."""
 
     severity: str
-    """"note" (good to know), "warning" (may break something) or "problem" (breaks containers' network)."""
+    """One of "note" (good to know), "warning" (may break something) and "problem" (it is broken)."""
     code: str
     text: str
     hint: str = ""
