@@ -1,0 +1,47 @@
+"""The daemon itself."""
+
+from __future__ import annotations
+
+from carboy.api import versions
+from carboy.api.call import Call
+from carboy.api.reply import EMPTY, Answer, Reply, json_reply
+
+
+async def ping(call: Call) -> Answer:
+    """`GET` and `HEAD /_ping`: facts in headers."""
+    facts = call.backends.system.ping()
+    return Reply(
+        body=b"OK",
+        content_type="text/plain; charset=utf-8",
+        headers={
+            "Builder-Version": facts.builder_version,
+            "Cache-Control": "no-cache, no-store, must-revalidate",
+            "Pragma": "no-cache",
+            "Swarm": "inactive",
+        },
+    )
+
+
+async def version(call: Call) -> Answer:
+    """`GET /version`"""
+    document = await call.run(call.backends.system.version)
+    document.api_version = document.api_version or versions.text(versions.MAXIMUM)
+    document.min_api_version = document.min_api_version or versions.text(versions.MINIMUM)
+    return json_reply(document)
+
+
+async def info(call: Call) -> Answer:
+    """`GET /info`"""
+    return json_reply(await call.run(call.backends.system.info))
+
+
+async def disk_usage(call: Call) -> Answer:
+    """`GET /system/df`"""
+    return json_reply(await call.run_slow(call.backends.system.disk_usage))
+
+
+async def reset(call: Call) -> Answer:
+    """`POST /carboy/system/reset`: remove everything Carboy made, then end."""
+    await call.run_slow(call.backends.system.reset)
+    call.services.stop()
+    return EMPTY
