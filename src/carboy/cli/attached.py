@@ -1,6 +1,6 @@
 """What run, start, exec and attach share: which streams, a raw terminal, signals, exit codes.
 
-    prepare ─▶ (hijack) ─▶ [start] ─▶ run_streams ─▶ wait ─▶ exit code
+prepare ─▶ (hijack) ─▶ [start] ─▶ run_streams ─▶ wait ─▶ exit code
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ def make_watcher(*, proxy: bool, tty: bool) -> Watcher | None:
     return Watcher(proxy=proxy, window=tty)
 
 
-def signal_handler(session: Session, container: str, terminal: Terminal, *, proxy: bool) -> Callable[[int], None]:
+def signal_handler(
+    session: Session, container: str, terminal: Terminal, *, proxy: bool
+) -> Callable[[int], None]:
     """What to do with an arriving signal: resize, or pass it on."""
 
     def handle(number: int) -> None:

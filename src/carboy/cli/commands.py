@@ -49,9 +49,24 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "network inspect": ("network_inspect", "Volumes and networks", "Show everything known about networks"),
 }
 
-_CONTAINER = (
-    "run create start stop restart kill wait rm logs exec attach pause unpause rename commit inspect"
-).split()
+_CONTAINER = [
+    "run",
+    "create",
+    "start",
+    "stop",
+    "restart",
+    "kill",
+    "wait",
+    "rm",
+    "logs",
+    "exec",
+    "attach",
+    "pause",
+    "unpause",
+    "rename",
+    "commit",
+    "inspect",
+]
 
 ALIASES: dict[str, str] = {
     **{f"container {name}": name for name in _CONTAINER},

@@ -101,7 +101,10 @@ def build(parsed: Parsed, *, attached: tuple[bool, bool, bool]) -> Json:
             body[key] = parsed.text(flag)
     if parsed.given("stop-timeout"):
         body["StopTimeout"] = parsed.number("stop-timeout")
-    labels = [*(line for path in parsed.list("label-file") for line in values.read_lines(path)), *parsed.list("label")]
+    labels = [
+        *(line for path in parsed.list("label-file") for line in values.read_lines(path)),
+        *parsed.list("label"),
+    ]
     if labels:
         body["Labels"] = values.pairs(labels, "--label")
     _health(parsed, body)
@@ -150,7 +153,9 @@ def _host_config(parsed: Parsed, body: Json) -> Json:
         if parsed.flag("rm") and host["RestartPolicy"]["Name"] not in ("", "no"):
             raise InvalidArgument("conflicting options: cannot specify both --restart and --rm")
     if parsed.given("publish") or parsed.given("expose"):
-        body["ExposedPorts"], host["PortBindings"] = values.ports(parsed.list("publish"), parsed.list("expose"))
+        body["ExposedPorts"], host["PortBindings"] = values.ports(
+            parsed.list("publish"), parsed.list("expose")
+        )
     return host
 
 

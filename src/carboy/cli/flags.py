@@ -43,7 +43,7 @@ class Parsed:
         """Whether the flag appeared at all."""
         return name in self.values or name in self.lists
 
-    def flag(self, name: str, default: bool = False) -> bool:  # noqa: FBT001, FBT002
+    def flag(self, name: str, default: bool = False) -> bool:
         """A boolean."""
         value = self.values.get(name)
         return default if value is None else value == "true"
@@ -154,7 +154,7 @@ def _check_integer(shown: str, value: str) -> None:
 
 
 def suggestion(word: str, known: dict[str, Row] | tuple[str, ...]) -> str:
-    """" (did you mean --x?)" for the nearest known word, or nothing."""
+    """ " (did you mean --x?)" for the nearest known word, or nothing."""
     dashes = "--" if isinstance(known, dict) else ""
     best, best_distance = "", max(len(word) // 3, 2) + 1
     for name in known:

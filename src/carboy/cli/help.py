@@ -28,7 +28,11 @@ def overview(group: str) -> str:
     prefix = f" {group}" if group else ""
     lines = [f"Usage: carboy [-H HOST]{prefix} COMMAND", ""]
     if group:
-        names = {key: COMMANDS[ALIASES.get(key, key)][2] for key in (*COMMANDS, *ALIASES) if key.startswith(group + " ")}
+        names = {
+            key: COMMANDS[ALIASES.get(key, key)][2]
+            for key in (*COMMANDS, *ALIASES)
+            if key.startswith(group + " ")
+        }
         width = max(map(len, names))
         lines += [f"  {name:{width}}  {summary}" for name, summary in names.items()]
     else:

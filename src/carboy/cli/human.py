@@ -6,7 +6,7 @@ _DAYS_BEFORE = (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)
 
 
 def duration(seconds: float) -> str:
-    """"About a minute", "5 hours": go-units' HumanDuration."""
+    """ "About a minute", "5 hours": go-units' HumanDuration."""
     if seconds < 1:
         return "Less than a second"
     whole = int(seconds)
@@ -34,7 +34,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float, precision: int = 3) -> str:
-    """"1.23MB": decimal units, three significant digits (go-units' HumanSize)."""
+    """ "1.23MB": decimal units, three significant digits (go-units' HumanSize)."""
     units = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
     index = 0
     while count >= 1000 and index < len(units) - 1:
@@ -44,7 +44,7 @@ def size(count: float, precision: int = 3) -> str:
 
 
 def binary_size(count: float) -> str:
-    """"15.62GiB": binary units, four significant digits (go-units' BytesSize)."""
+    """ "15.62GiB": binary units, four significant digits (go-units' BytesSize)."""
     units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
     index = 0
     while count >= 1024 and index < len(units) - 1:
@@ -84,5 +84,5 @@ def unix_time(timestamp: str) -> float:
 
 
 def ago(seconds: float, now: float) -> str:
-    """"5 minutes ago", or N/A for what has no time."""
+    """ "5 minutes ago", or N/A for what has no time."""
     return duration(now - seconds) + " ago" if seconds else "N/A"

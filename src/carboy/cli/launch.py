@@ -94,7 +94,9 @@ def _open_cidfile(path: str) -> int:
     try:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     except FileExistsError as error:
-        raise Conflict(f"the container ID file {path!r} exists: remove it, or name another --cidfile") from error
+        raise Conflict(
+            f"the container ID file {path!r} exists: remove it, or name another --cidfile"
+        ) from error
 
 
 def _console_size(body: Json) -> None:
@@ -139,7 +141,12 @@ def run_attached(
         client.call("POST", path + "/start")
         terminal.resize()
         ended = attached.run_streams(
-            stream, tty=tty, stdin=streams.stdin, detach_keys=detach_keys, watcher=watcher, on_signal=on_signal
+            stream,
+            tty=tty,
+            stdin=streams.stdin,
+            detach_keys=detach_keys,
+            watcher=watcher,
+            on_signal=on_signal,
         )
         if not ended:
             return 0

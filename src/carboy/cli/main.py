@@ -66,7 +66,9 @@ def run(arguments: list[str]) -> int:
         return _fail(_worded(error), 125 if name in ("run", "create") else 1, debug=debug)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror or error}", 125 if name in ("run", "create") else 1, debug=debug)
+        return _fail(
+            f"{where}{error.strerror or error}", 125 if name in ("run", "create") else 1, debug=debug
+        )
     except Exception as error:
         return _fail(f"a bug in carboy {name}: {error!r} (run again with --debug)", 125, debug=debug)
 
@@ -107,9 +109,9 @@ def _dispatch(name: str, rest: list[str], options: Parsed) -> int:
     if parsed.flag("help"):
         return _help([name], wanted=True)
     _check_count(name, len(parsed.arguments), *command.ARGUMENTS)
+    from carboy.cli.session import Session
     from carboy.client.address import choose, home
     from carboy.client.transport import Client
-    from carboy.cli.session import Session
 
     where = home(os.environ, os.getuid())
     address, own = choose(os.environ, where, options.text("host") or None)

@@ -6,9 +6,8 @@ writes the number of each arriving signal to a wakeup descriptor; the copy loop 
 
 from __future__ import annotations
 
-import os
-
 import _signal
+import os
 
 NOT_PROXIED = ("SIGCHLD", "SIGPIPE", "SIGWINCH", "SIGURG", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGCONT")
 _UNCATCHABLE = ("SIGKILL", "SIGSTOP")
@@ -46,7 +45,9 @@ class Watcher:
                     _signal.signal(getattr(_signal, name), _ignore)
         else:
             for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
-                _signal.signal(number, _signal.SIG_DFL if number != _signal.SIGINT else _signal.default_int_handler)
+                _signal.signal(
+                    number, _signal.SIG_DFL if number != _signal.SIGINT else _signal.default_int_handler
+                )
         if window:
             _signal.signal(_signal.SIGWINCH, _ignore)
 
@@ -67,7 +68,11 @@ def _ignore(_number: int, _frame: object) -> None:
 
 def names() -> list[str]:
     """The signals of this machine, by name."""
-    return [name for name in dir(_signal) if name[:3] == "SIG" and "_" not in name and name not in ("SIGCLD", "SIGPOLL")]
+    return [
+        name
+        for name in dir(_signal)
+        if name[:3] == "SIG" and "_" not in name and name not in ("SIGCLD", "SIGPOLL")
+    ]
 
 
 def name_of(number: int) -> str:
@@ -76,4 +81,3 @@ def name_of(number: int) -> str:
         if getattr(_signal, name) == number:
             return name
     return str(number)
-

@@ -11,10 +11,9 @@ small ones of one stream by a single writev.
 
 from __future__ import annotations
 
+import _socket
 import os
 import select
-
-import _socket
 
 from carboy.errors import Unavailable
 
@@ -164,7 +163,9 @@ def copy(
                     deliver(whole[:count])
 
 
-def wait_readable(connection: Connection, watcher: Watcher | None, on_signal: Callable[[int], None] | None) -> None:
+def wait_readable(
+    connection: Connection, watcher: Watcher | None, on_signal: Callable[[int], None] | None
+) -> None:
     """Wait until a connection has something to read, passing signals on meanwhile."""
     if connection.rest or watcher is None:
         return

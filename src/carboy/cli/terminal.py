@@ -19,8 +19,14 @@ class RawTerminal:
         self._saved = termios.tcgetattr(descriptor)
         mode = termios.tcgetattr(descriptor)
         mode[0] &= ~(
-            termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP
-            | termios.INLCR | termios.IGNCR | termios.ICRNL | termios.IXON
+            termios.IGNBRK
+            | termios.BRKINT
+            | termios.PARMRK
+            | termios.ISTRIP
+            | termios.INLCR
+            | termios.IGNCR
+            | termios.ICRNL
+            | termios.IXON
         )
         mode[1] &= ~termios.OPOST
         mode[2] = mode[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
@@ -50,10 +56,16 @@ def parse_detach_keys(unsafe_text: str) -> bytes:
     for name in unsafe_text.split(",") if unsafe_text else ():
         if len(name) == 1 and ord(name) < 128:
             keys.append(ord(name))
-        elif name[:5] == "ctrl-" and len(name) == 6 and (name[5].isascii() and name[5].islower() or name[5] in "@[\\]^_"):
+        elif (
+            name[:5] == "ctrl-"
+            and len(name) == 6
+            and ((name[5].isascii() and name[5].islower()) or name[5] in "@[\\]^_")
+        ):
             keys.append(ord(name[5].upper()) - 64)
         else:
-            raise InvalidArgument(f"invalid detach key {name!r}: write a letter, or ctrl- and a letter, with commas between")
+            raise InvalidArgument(
+                f"invalid detach key {name!r}: write a letter, or ctrl- and a letter, with commas between"
+            )
     return bytes(keys)
 
 

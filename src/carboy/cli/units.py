@@ -70,10 +70,16 @@ def _parse_date(text: str, what: str) -> str:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise InvalidArgument(f"invalid {what} {text!r}: write 2024-01-31T12:00:00Z, 42m or Unix seconds") from error
+        raise InvalidArgument(
+            f"invalid {what} {text!r}: write 2024-01-31T12:00:00Z, 42m or Unix seconds"
+        ) from error
     return f"{moment.timestamp():.9f}"  # without a zone: local time, as Docker
 
 
 def _is_decimal(text: str) -> bool:
     whole, point, fraction = text.partition(".")
-    return (whole + fraction).isascii() and (whole + fraction).isdigit() and (not point or bool(fraction) or bool(whole))
+    return (
+        (whole + fraction).isascii()
+        and (whole + fraction).isdigit()
+        and (not point or bool(fraction) or bool(whole))
+    )

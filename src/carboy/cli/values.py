@@ -100,7 +100,9 @@ def restart_policy(text: str) -> Json:
     """`on-failure:3`."""
     name, colon, count = text.partition(":")
     if colon and (not count.isdigit() or name != "on-failure"):
-        raise InvalidArgument(f"invalid --restart {text!r}: write no, always, unless-stopped or on-failure[:N]")
+        raise InvalidArgument(
+            f"invalid --restart {text!r}: write no, always, unless-stopped or on-failure[:N]"
+        )
     return {"Name": name, "MaximumRetryCount": int(count or 0)}
 
 

@@ -1,8 +1,8 @@
 """Where the daemon is: hosts as URLs, and the two directories of a home.
 
-    CARBOY_HOST, else DOCKER_HOST, else unix://<run>/carboy.sock
-    root: /var/lib/carboy, or $XDG_DATA_HOME/carboy           (CARBOY_ROOT)
-    run:  /run/carboy, or $XDG_RUNTIME_DIR/carboy             (CARBOY_RUN)
+CARBOY_HOST, else DOCKER_HOST, else unix://<run>/carboy.sock
+root: /var/lib/carboy, or $XDG_DATA_HOME/carboy           (CARBOY_ROOT)
+run:  /run/carboy, or $XDG_RUNTIME_DIR/carboy             (CARBOY_RUN)
 """
 
 from __future__ import annotations

@@ -9,9 +9,8 @@ as much as half an interpreter's start.
 
 from __future__ import annotations
 
-import os
-
 import _socket
+import os
 
 from carboy.client import document
 from carboy.errors import CarboyError, PermissionDenied, Unavailable
@@ -331,6 +330,6 @@ def _reason(error: Exception) -> str:
 def _unreachable(address: Address, error: OSError) -> CarboyError:
     if isinstance(error, PermissionError):
         return PermissionDenied(
-            f"permission denied for the daemon's socket {address.path}: run as root, or as a member of its group"
+            f"permission denied for the daemon's socket {address.path}: be root or in its group"
         )
     return Unavailable(f"cannot connect to the daemon at {address.url}: {_reason(error)}. Is it running?")

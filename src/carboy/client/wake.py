@@ -86,7 +86,7 @@ def _detach(home: Home, address: Address, output: int, ready: int) -> None:
         os.chdir("/")
         arguments = ["--root", home.root, "--run", home.run, "--host", address.url]
         command = [sys.executable, "-m", "carboy.daemon", *arguments, "--on-demand", "--ready-fd", str(ready)]
-        os.execve(sys.executable, command, _environment())
+        os.execve(sys.executable, command, _environment())  # noqa: S606 - no shell wanted
     except OSError as error:
         os.write(2, f"cannot execute {sys.executable}: {error}\n".encode())
     finally:

@@ -1,0 +1,21 @@
+"""Asking before something is lost."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from carboy.cli.flags import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from carboy.cli.session import Session
+
+
+def confirm(session: Session, question: str) -> bool:
+    """Ask on the terminal; without one, say how to do without asking."""
+    if not os.isatty(0):
+        raise UsageError(f"{question} Say that you mean it with --force", 1)
+    session.warn(f"WARNING! {question}")
+    os.write(2, b"Go on? [y/N] ")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -1,0 +1,64 @@
+"""carboy events.
+
+Filters: container, event, image, label, type, volume, network.
+"""
+
+from __future__ import annotations
+
+import time
+
+from carboy.cli import table, units
+from carboy.client import document
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from carboy.cli.flags import Parsed
+    from carboy.cli.session import Session
+    from carboy.client.document import Json
+
+USAGE = "[OPTIONS]"
+FLAGS = (
+    ("filter", "f", "list", "Show only what matches: NAME=VALUE"),
+    ("format", "", "string", "How to print: json, or a Go template"),
+    ("since", "", "string", "Events since then, too"),
+    ("until", "", "string", "Stop then"),
+)
+ARGUMENTS = (0, 0)
+EXAMPLES = """
+carboy events
+carboy events --since 1h --until 0s --filter type=container
+carboy events --format '{{.Action}} {{.Actor.ID}}'
+"""
+
+
+def main(session: Session, parsed: Parsed) -> int:
+    """Print events until the server stops sending them."""
+    query: tuple[tuple[str, str], ...] = table.filters(parsed.list("filter"))
+    now = time.time()
+    for name in ("since", "until"):
+        if parsed.given(name):
+            query += ((name, units.parse_time(parsed.text(name), now, f"--{name}")),)
+    template = parsed.text("format")
+    template = "{{json .}}" if template == "json" else template
+    render = line
+    if template:
+        from carboy.cli.gotemplate import Template
+
+        render = Template(template).render
+    for event in session.client.request("GET", "/events", query).documents():
+        session.out(render(event))
+    return 0
+
+
+def line(event: Json) -> str:
+    """`2024-01-31T12:00:00.000000000+00:00 container start ID (image=..., name=...)`."""
+    nanoseconds = document.number(event, "timeNano")
+    moment = time.localtime(nanoseconds // 10**9)
+    zone = time.strftime("%z", moment)
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", moment) + f".{nanoseconds % 10**9:09}{zone[:3]}:{zone[3:]}"
+    actor = document.child(event, "Actor")
+    attributes = ", ".join(
+        f"{key}={value}" for key, value in sorted(document.child(actor, "Attributes").items())
+    )
+    words = [stamp, document.text(event, "Type"), document.text(event, "Action"), document.text(actor, "ID")]
+    return " ".join(words) + (f" ({attributes})" if attributes else "")

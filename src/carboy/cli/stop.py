@@ -1,0 +1,39 @@
+"""carboy stop.
+
+Asks with SIGTERM (or the image's stop signal) and kills after 10 seconds.
+"""
+
+from __future__ import annotations
+
+from carboy.cli.each import each
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from carboy.cli.flags import Parsed
+    from carboy.cli.session import Session
+
+USAGE = "[OPTIONS] CONTAINER [CONTAINER...]"
+FLAGS = (
+    ("signal", "s", "string", "Signal that asks it to stop"),
+    ("timeout", "t", "int", "Seconds to wait before it is killed"),
+    ("time", "", "int", "The same as --timeout"),
+)
+ARGUMENTS = (1, None)
+EXAMPLES = """
+carboy stop web
+carboy stop -t 2 web worker
+"""
+
+
+def main(session: Session, parsed: Parsed) -> int:
+    """One request per container."""
+    query: tuple[tuple[str, str], ...] = ()
+    if parsed.given("signal"):
+        query += (("signal", parsed.text("signal")),)
+    if parsed.given("timeout") or parsed.given("time"):
+        query += (("t", parsed.text("timeout") or parsed.text("time")),)
+    return each(
+        session,
+        parsed.arguments,
+        lambda name: session.client.call("POST", f"/containers/{name}/stop", query) and None,
+    )
