@@ -115,7 +115,7 @@ class Snapshots:
     def write_layer(
         self,
         container_id: str,
-        diff_ids: Sequence[Digest] = (),  # noqa: ARG002 - a driver without overlay needs them
+        diff_ids: Sequence[Digest],
         *,
         epoch: int | None = None,
         omit: frozenset[bytes] = frozenset(),
@@ -128,11 +128,23 @@ class Snapshots:
             upper = self._open(stack, self._paths.upper(container_id), container_id)
             intake = stack.enter_context(self._layers.begin())
             try:
-                write_tar(upper, find(upper, omit=omit), intake, epoch=epoch)
+                found = find(upper, omit=omit)
+                self._keep_true_opaques(found, diff_ids)
+                write_tar(upper, found, intake, epoch=epoch)
             except BaseException as error:
                 self._layers.discard(intake, error)
                 raise
             return self._layers.commit(intake)
+
+    def _keep_true_opaques(self, found: list[Found], diff_ids: Sequence[Digest]) -> None:
+        """Overlay marks every new directory opaque, for speed; a layer says so only where it hides something."""
+        opaque = [item for item in found if item.opaque]
+        if not opaque:
+            return
+        with Lowers(self._layers, diff_ids) as lowers:
+            for item in opaque:
+                below = lowers.status(item.path)
+                item.opaque = below is not None and stat.S_ISDIR(below.st_mode)
 
     def usage(self, container_id: str) -> int:
         """Bytes on disk that the container's changes take."""
