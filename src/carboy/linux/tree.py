@@ -1,0 +1,102 @@
+"""Recursive removal on descriptors: no link is followed, no mount is crossed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from carboy.linux.paths import (
+    RESOLVE_BENEATH,
+    RESOLVE_NO_MAGICLINKS,
+    RESOLVE_NO_SYMLINKS,
+    RESOLVE_NO_XDEV,
+    openat2,
+)
+
+_RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
+_DEPTH = 64
+"""Directories deeper than this are first moved up, so that hostile trees exhaust neither
+descriptors nor the stack."""
+
+
+def remove(dir_fd: int, name: str | bytes) -> None:
+    """Remove `name` below `dir_fd` and everything in it; what is not there is no error.
+
+    A mount inside is an error (EXDEV or EBUSY), and nothing on it is touched.
+    """
+    encoded = os.fsencode(name)
+    try:
+        os.unlink(encoded, dir_fd=dir_fd)
+        return
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EISDIR, errno.EPERM):
+            raise
+    try:
+        top = _open_directory(dir_fd, encoded)
+    except FileNotFoundError:
+        return
+    try:
+        _empty(top, top, 0)
+    finally:
+        os.close(top)
+    os.rmdir(encoded, dir_fd=dir_fd)
+
+
+def _open_directory(dir_fd: int, name: bytes) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        return openat2(dir_fd, name, flags, resolve=_RESOLVE)
+    except PermissionError:
+        os.chmod(name, 0o700, dir_fd=dir_fd)  # ours, but without rights: a rootless container's
+        return openat2(dir_fd, name, flags, resolve=_RESOLVE)
+
+
+def _empty(directory: int, top: int, depth: int) -> None:
+    again = True
+    while again:  # until a pass finds nothing: deep directories are moved up into `top`
+        again = False
+        for name in os.listdir(directory):
+            encoded = os.fsencode(name)
+            try:
+                os.unlink(encoded, dir_fd=directory)
+                continue
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if error.errno not in (errno.EISDIR, errno.EPERM):
+                    raise
+            if depth >= _DEPTH:
+                _move_up(directory, encoded, top)
+                continue
+            _remove_directory(directory, encoded, top, depth)
+            again = depth == 0 or again
+
+
+def _remove_directory(directory: int, name: bytes, top: int, depth: int) -> None:
+    child = _open_directory(directory, name)
+    try:
+        _empty(child, top, depth + 1)
+    finally:
+        os.close(child)
+    try:
+        os.rmdir(name, dir_fd=directory)
+    except PermissionError:
+        if not stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+            raise
+        os.chmod(directory, 0o700)
+        os.rmdir(name, dir_fd=directory)
+
+
+def _move_up(directory: int, name: bytes, top: int) -> None:
+    attempt = 0
+    while True:
+        try:
+            os.rename(name, b".carboy-removing-%d" % attempt, src_dir_fd=directory, dst_dir_fd=top)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            attempt += 1
