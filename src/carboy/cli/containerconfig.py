@@ -172,7 +172,7 @@ def _limits(parsed: Parsed, host: Json) -> None:
 def _mounts(parsed: Parsed, body: Json, host: Json) -> None:
     volumes = [values.bind(item) for item in parsed.list("volume")]
     binds = [bind for bind, _path in volumes if bind]
-    anonymous = {path: {} for _bind, path in volumes if path}
+    anonymous: Json = {path: {} for _bind, path in volumes if path}
     if binds:
         host["Binds"] = binds
     if anonymous:

@@ -12,6 +12,8 @@ from carboy.client import document
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from carboy.cli.flags import Parsed
     from carboy.cli.session import Session
     from carboy.client.document import Json
@@ -40,7 +42,7 @@ def main(session: Session, parsed: Parsed) -> int:
             query += ((name, units.parse_time(parsed.text(name), now, f"--{name}")),)
     template = parsed.text("format")
     template = "{{json .}}" if template == "json" else template
-    render = line
+    render: Callable[[Json], str] = line
     if template:
         from carboy.cli.gotemplate import Template
 

@@ -157,7 +157,7 @@ def _unquote(text: str) -> str:
 
 
 class _Parser:
-    """Actions to a tree: ("text", s), ("print", pipe), ("if", pipe, then, else), ("range", ...), ("with", ...)."""
+    """Actions to a tree: ("text", s), ("print", pipe), ("if", pipe, then, else), ("range", ...)."""
 
     def __init__(self, parts: list[Token]) -> None:
         self.parts = parts[::-1]

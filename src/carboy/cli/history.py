@@ -42,7 +42,7 @@ def main(session: Session, parsed: Parsed) -> int:
     now, whole, people = time.time(), parsed.flag("no-trunc"), parsed.flag("human", default=True)
     found = document.objects(session.client.get(f"/images/{parsed.arguments[0]}/history"))
     rows = [row(item, now, whole=whole, people=people) for item in found]
-    columns = COLUMNS
+    columns: tuple[tuple[str, str], ...] = COLUMNS
     if not people:
         columns = tuple(
             ("CreatedAt", "CREATED AT") if field == "CreatedSince" else (field, name)

@@ -6,7 +6,7 @@ writes the number of each arriving signal to a wakeup descriptor; the copy loop 
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # typeshed knows only `signal`
 import os
 
 NOT_PROXIED = ("SIGCHLD", "SIGPIPE", "SIGWINCH", "SIGURG", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGCONT")

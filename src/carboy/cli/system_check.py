@@ -40,7 +40,7 @@ def facts(home: Home) -> list[tuple[str, bool, str]]:
     unified = _words("/sys/fs/cgroup/cgroup.controllers")
     return [
         (f"kernel {release} is 5.14 or newer", version >= (5, 14), "boot a newer kernel"),
-        ("running as root", os.getuid() == 0, "use sudo: running as an ordinary user comes in a later version"),
+        ("running as root", os.getuid() == 0, "use sudo: ordinary users come in a later version"),
         ("overlay file systems", "overlay" in systems, "load the kernel module: modprobe overlay"),
         ("layers as one file (EROFS from 6.12 on)", "erofs" in systems and version >= (6, 12),
          "layers are extracted to directories instead: slower, otherwise the same (modprobe erofs)"),

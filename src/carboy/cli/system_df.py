@@ -49,7 +49,8 @@ def main(session: Session, parsed: Parsed) -> int:
         _row("Images", len(images), len(used), layers, max(layers - kept, 0) if layers else 0),
         _row("Containers", len(containers), len(running), _sum(containers, "SizeRw"),
              _sum(containers, "SizeRw") - _sum(running, "SizeRw")),
-        _row("Local Volumes", len(volumes), len(active), _sum(facts, "Size"), _sum(facts, "Size") - _sum(active, "Size")),
+        _row("Local Volumes", len(volumes), len(active), _sum(facts, "Size"),
+             _sum(facts, "Size") - _sum(active, "Size")),
     ]  # fmt: skip
     table.show(session, rows, COLUMNS, template=parsed.text("format"))
     return 0

@@ -77,7 +77,7 @@ class DetachScanner:
         self._matched = 0
 
     def seen(self, typed: bytes) -> bool:
-        """Whether the sequence is complete; all that is typed is sent on either way: the server detaches too."""
+        """Whether the sequence is complete; what is typed is sent on: the server detaches too."""
         keys = self._keys
         if not keys:
             return False
