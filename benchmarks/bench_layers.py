@@ -22,13 +22,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
-from carboy.formats.erofs import write_index  # noqa: E402 - after the path is set
-from carboy.formats.layertree import build_tree  # noqa: E402
-from carboy.formats.tar import scan  # noqa: E402
-from carboy.store.intake import FileWindow  # noqa: E402
-from carboy.store.layers import ErofsLayers  # noqa: E402
-from carboy.store.paths import Paths  # noqa: E402
-from carboy.store.snapshots import Snapshots  # noqa: E402
+from carboy.formats.erofs import write_index
+from carboy.formats.layertree import build_tree
+from carboy.formats.tar import scan
+from carboy.store.intake import FileWindow
+from carboy.store.layers import ErofsLayers
+from carboy.store.paths import Paths
+from carboy.store.snapshots import Snapshots
 
 ROUNDS = 5
 

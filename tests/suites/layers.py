@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from support import tars
-from support.tars import Member, directory, file, hardlink, symlink
 
 from carboy.digest import Digest
 from carboy.errors import Corrupt, InvalidArgument, NotFound
@@ -25,6 +23,8 @@ from carboy.linux.layers import mount_overlay
 from carboy.store.intake import FileWindow
 from carboy.store.layers import Layer, LayerStore
 from carboy.store.paths import Paths
+from support import tars
+from support.tars import Member, directory, file, hardlink, symlink
 
 WHITEOUT_DEVICE = stat.S_IFCHR
 

@@ -43,10 +43,10 @@ def hardlink(name: str, target: str) -> Member:
     return Member(name, tarfile.LNKTYPE, link=target)
 
 
-def make(*members: Member, format: int = tarfile.PAX_FORMAT) -> bytes:
+def make(*members: Member, dialect: int = tarfile.PAX_FORMAT) -> bytes:
     """The archive of `members`."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=format) as archive:
+    with tarfile.open(fileobj=buffer, mode="w", format=dialect) as archive:
         for member in members:
             info = tarfile.TarInfo(member.name)
             info.type = member.type

@@ -10,13 +10,15 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from suites.layers import LayerStoreContract, contents, mounted
-from support import tars
 
 from carboy.digest import Digest
+from carboy.errors import Unavailable
+from carboy.linux.mount import fsconfig_create, fsconfig_set_string, fsmount, fsopen
 from carboy.store.intake import FileWindow
 from carboy.store.layers import DirectoryLayers, ErofsLayers, LayerStore, sweep_ingest
 from carboy.store.paths import Paths
+from suites.layers import LayerStoreContract, contents, mounted
+from support import tars
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_overlay]
 
@@ -38,7 +40,7 @@ class TestErofsLayers(LayerStoreContract):
         with open(f"{paths.layer(layer.diff_id)}/meta.erofs", "rb+") as index:
             index.seek(-1, 2)
             index.write(b"!")
-        with pytest.raises(Exception, match="meta.erofs does not belong"):
+        with pytest.raises(Exception, match=r"meta\.erofs does not belong"):
             store.verify(layer.diff_id)
 
     def test_files_beyond_4_gib(self, store: LayerStore, tmp_path: object) -> None:
@@ -197,3 +199,23 @@ def test_8700_entries_are_quick(tmp_path: object) -> None:
     begin = time.perf_counter()
     store.ingest(io.BytesIO(tar))
     assert time.perf_counter() - begin < 3
+
+
+@pytest.mark.parametrize("driver", [ErofsLayers, DirectoryLayers])
+def test_a_full_disk_is_said_and_leaves_nothing(driver: type[ErofsLayers] | type[DirectoryLayers]) -> None:
+    # A small tmpfs that is mounted nowhere: it is reached, and goes, with its descriptor.
+    context = fsopen("tmpfs")
+    fsconfig_set_string(context, "size", "1m")
+    fsconfig_create(context)
+    disk = fsmount(context)
+    os.close(context)
+    try:
+        paths = Paths(f"/proc/self/fd/{disk}/root", f"/proc/self/fd/{disk}/run")
+        paths.create()
+        store = driver(paths)
+        with pytest.raises(Unavailable, match="no space left"):
+            store.ingest(io.BytesIO(tars.make(tars.file("f", os.urandom(2 << 20)))))
+        assert os.listdir(paths.ingest) == []
+        store.ingest(io.BytesIO(tars.make(tars.file("f", b"x" * 1000))))
+    finally:
+        os.close(disk)

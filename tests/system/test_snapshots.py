@@ -10,9 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from suites.layers import contents, ingest, listing
-from support import tars
-from support.tars import directory, file
 
 from carboy.digest import Digest
 from carboy.errors import InvalidArgument, NotFound
@@ -20,6 +17,9 @@ from carboy.formats.tar import scan
 from carboy.store.layers import DirectoryLayers, ErofsLayers, LayerStore
 from carboy.store.paths import Paths
 from carboy.store.snapshots import ChangeKind, Snapshots
+from suites.layers import contents, ingest, listing
+from support import tars
+from support.tars import directory, file
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_overlay, pytest.mark.needs_erofs]
 

@@ -137,7 +137,7 @@ class Snapshots:
             return self._layers.commit(intake)
 
     def _keep_true_opaques(self, found: list[Found], diff_ids: Sequence[Digest]) -> None:
-        """Overlay marks every new directory opaque, for speed; a layer says so only where it hides something."""
+        """Overlay marks every new directory opaque; a layer says so only where that hides something."""
         opaque = [item for item in found if item.opaque]
         if not opaque:
             return

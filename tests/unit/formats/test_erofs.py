@@ -1,4 +1,4 @@
-"""The index: golden bytes, fields that can be read without a kernel.  The kernel's word: tests/system/test_layers.py."""
+"""The index: golden bytes, and fields that can be read without a kernel."""
 
 from __future__ import annotations
 

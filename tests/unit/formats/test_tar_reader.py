@@ -6,10 +6,10 @@ import io
 import tarfile
 
 import pytest
-from support import tars
 
 from carboy.errors import Corrupt, Unsupported
 from carboy.formats.tar import DIRECTORY, HARDLINK, REGULAR, ForwardReader, TarEntry, TarLimits, scan
+from support import tars
 
 
 def read(archive: bytes, *, limits: TarLimits | None = None, require_end: bool = True) -> list[TarEntry]:
@@ -34,7 +34,7 @@ def test_each_dialect_gives_the_same_members(dialect: int) -> None:
         tars.symlink("d/link", "file"),
         tars.hardlink("d/hard", "d/file"),
         tars.file(long, b"x"),
-        format=dialect,
+        dialect=dialect,
     )
     entries = read(archive)
     assert [entry.unsafe_path.rstrip(b"/") for entry in entries] == [
@@ -77,7 +77,7 @@ def test_global_records_hold_until_taken_back() -> None:
 
 
 def test_base_256_numbers() -> None:
-    header = bytearray(tars.make(tars.file("f"), format=tarfile.USTAR_FORMAT))
+    header = bytearray(tars.make(tars.file("f"), dialect=tarfile.USTAR_FORMAT))
     header[124:136] = b"\x80" + (9 << 30).to_bytes(11, "big")
     with pytest.raises(Corrupt, match="truncated"):
         read(refixed(bytes(header[:512])) + bytes(1024))
@@ -87,12 +87,12 @@ def test_base_256_numbers() -> None:
 
 
 def test_names_are_any_bytes() -> None:
-    archive = tars.make(tars.file("x\udcff\udcfe", b"1"), format=tarfile.GNU_FORMAT)
+    archive = tars.make(tars.file("x\udcff\udcfe", b"1"), dialect=tarfile.GNU_FORMAT)
     assert read(archive)[0].unsafe_path == b"x\xff\xfe"
 
 
 def test_an_old_directory_is_one_by_its_slash() -> None:
-    header = bytearray(tars.make(tars.file("dir/"), format=tarfile.USTAR_FORMAT)[:512])
+    header = bytearray(tars.make(tars.file("dir/"), dialect=tarfile.USTAR_FORMAT)[:512])
     header[0:4] = b"dir/"
     header[156] = 0
     assert read(refixed(bytes(header)) + bytes(1024))[0].kind == DIRECTORY
@@ -127,7 +127,7 @@ def test_without_an_end_marker_only_when_allowed() -> None:
     ],
 )
 def test_malformed_pax_is_corrupt(records: bytes) -> None:
-    header = bytearray(tars.make(tars.file("x"), format=tarfile.USTAR_FORMAT)[:512])
+    header = bytearray(tars.make(tars.file("x"), dialect=tarfile.USTAR_FORMAT)[:512])
     header[156:157] = b"x"
     header[124:136] = b"%011o\0" % len(records)
     body = records + bytes(-len(records) % 512)
@@ -136,7 +136,7 @@ def test_malformed_pax_is_corrupt(records: bytes) -> None:
 
 
 def test_extension_headers_are_bounded_in_size_and_number() -> None:
-    header = bytearray(tars.make(tars.file("x"), format=tarfile.USTAR_FORMAT)[:512])
+    header = bytearray(tars.make(tars.file("x"), dialect=tarfile.USTAR_FORMAT)[:512])
     header[156:157] = b"L"
     header[124:136] = b"%011o\0" % (1 << 30)
     with pytest.raises(Corrupt, match="over the limit"):
@@ -167,7 +167,7 @@ def test_impossible_sparse_maps_are_corrupt(name: str, records: dict[str, str]) 
 
 
 def test_unknown_types_are_refused() -> None:
-    header = bytearray(tars.make(tars.file("x"), format=tarfile.USTAR_FORMAT)[:512])
+    header = bytearray(tars.make(tars.file("x"), dialect=tarfile.USTAR_FORMAT)[:512])
     header[156:157] = b"M"
     with pytest.raises(Unsupported):
         read(refixed(bytes(header)) + bytes(1024))
