@@ -1,0 +1,65 @@
+"""Templates as Docker's users write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from carboy.cli.gotemplate import Template, TemplateError
+
+DATA = {
+    "Name": "/web",
+    "State": {"Status": "running", "Running": True, "ExitCode": 0},
+    "List": ["a", "b"],
+    "Map": {"k": "v", "a": "b"},
+    "None": None,
+    "Number": 1.5,
+    "Big": 10**15,
+}
+
+CASES = [
+    ("{{.State.Status}}", "running"),
+    ("{{ .Name }} {{.State.ExitCode}}", "/web 0"),
+    ("{{json .List}}", '["a","b"]'),
+    ("{{json .}}"[:0] + "{{json .State}}", '{"Status":"running","Running":true,"ExitCode":0}'),
+    ("{{.List}} {{.Map}} {{.None}} {{.Number}} {{.Big}}", "[a b] map[a:b k:v] <no value> 1.5 1000000000000000"),
+    ("{{if .State.Running}}up{{else}}down{{end}}", "up"),
+    ("{{if .None}}x{{else if .List}}y{{else}}z{{end}}", "y"),
+    ("{{range .List}}<{{.}}>{{end}}", "<a><b>"),
+    ("{{range $i, $e := .List}}{{$i}}={{$e}} {{end}}", "0=a 1=b "),
+    ("{{range $k, $v := .Map}}{{$k}}:{{$v}};{{end}}", "a:b;k:v;"),
+    ("{{range .None}}x{{else}}empty{{end}}", "empty"),
+    ("{{with .State}}{{.Status}}{{end}}", "running"),
+    ("{{$s := .State}}{{$s.Status}}{{$.Name}}", "running/web"),
+    ('{{index .Map "k"}}{{index .List 1}}', "vb"),
+    ('{{join .List ","}}', "a,b"),
+    ("{{.Name | upper | lower | title}}", "/web"),
+    ("{{len .List}}{{len .Name}}", "24"),
+    ('{{printf "%s-%d-%v-%q|%5s|%-3d|" .Name 7 .List "x" "r" 2}}', '/web-7-[a b]-"x"|    r|2  |'),
+    ('{{println .Name}}{{print "a" 1}}', "/web\na1"),
+    ('{{if eq .State.Status "exited" "running"}}y{{end}}{{if ne 1 2}}n{{end}}', "yn"),
+    ("{{if and .State.Running (not .None)}}y{{end}}{{or .None .Name}}", "y/web"),
+    ("{{if and (gt 2 1) (le 1 1) (lt 1 2) (ge 2 2)}}y{{end}}", "y"),
+    ("a {{- .Name -}} b", "a/webb"),
+    ("{{/* nothing */}}x{{`raw\"`}}", 'xraw"'),
+    ('{{(index .List 0) | printf "%s!"}}', "a!"),
+    ('{{range split "x,y" ","}}{{.}}{{end}}{{slice .Name 1 3}}{{truncate .Name 2}}', "xywe/w"),
+    ("{{json .Map.k}}{{if .Map}}{{range .List}}{{if eq . \"b\"}}!{{end}}{{end}}{{end}}", '"v"!'),
+    ("no actions", "no actions"),
+    ('{{"}}"}}', "}}"),
+]
+
+
+@pytest.mark.parametrize(("source", "expected"), CASES)
+def test_rendering(source: str, expected: str) -> None:
+    assert Template(source).render(DATA) == expected
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["{{", "{{.Name", "{{end}}", "{{if .Name}}", "{{range}}x{{end}}", "{{nosuch .Name}}", "{{.Name 1}}", "{{}}",
+     "{{(.Name}}", '{{"x}}', "{{.Missing}}", "{{.Name.First}}", "{{.None.X}}", "{{index .List 9}}", "{{$x}}",
+     "{{1x}}", "{{len 5}}", "{{" + "(" * 1000 + "}}", "{{if .Name}}" * 1000, "{{range .Number}}{{end}}"],
+)  # fmt: skip
+def test_mistakes_are_template_errors(source: str) -> None:
+    with pytest.raises(TemplateError):
+        Template(source).render(DATA)
