@@ -87,7 +87,7 @@ class Workers:
 
     def close(self) -> None:
         """No more work; what runs goes on."""
-        self._quick.shutdown(wait=False, cancel_futures=True)
+        self._quick.shutdown(wait=False)  # the releases of ended streams are still to run
         self._slow.shutdown(wait=False, cancel_futures=True)
 
 

@@ -193,7 +193,7 @@ class Connection(asyncio.Protocol):
             self._sniff()
 
     def _head(self, reply: Reply, *, keep_alive: bool) -> bytes:
-        headers = {**self._dispatcher.headers, **reply.headers}
+        headers = self._dispatcher.headers | dict(reply.headers)
         if reply.content_type:
             headers["Content-Type"] = reply.content_type
         if reply.status not in (204, 304):

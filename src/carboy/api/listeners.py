@@ -15,7 +15,7 @@ from collections.abc import Callable
 from carboy.errors import InvalidArgument, Unavailable
 
 MODE = 0o660
-BACKLOG = 512
+BACKLOG = 4096
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -33,10 +33,19 @@ class Listener:
         """Whether it is a unix socket."""
         return self.socket.family == socket.AF_UNIX
 
+    def unlink(self) -> None:
+        """Take the name away: who comes now finds nobody, or the next daemon."""
+        unlink, self._unlink = self._unlink, _nothing
+        unlink()
+
     def close(self) -> None:
         """Listen no more."""
-        self._unlink()
+        self.unlink()
         self.socket.close()
+
+
+def _nothing() -> None:
+    pass
 
 
 def listen(host: str) -> Listener:
@@ -129,4 +138,4 @@ def _listen_tcp(rest: str, host: str) -> Listener:
         listening.close()
         raise Unavailable(f"cannot listen on {host}: {error}") from error
     shown = f"[{name}]" if family == socket.AF_INET6 else name
-    return Listener(listening, f"tcp://{shown}:{listening.getsockname()[1]}", lambda: None)
+    return Listener(listening, f"tcp://{shown}:{listening.getsockname()[1]}", _nothing)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import dataclass
 
 from carboy.api.backend import Handover
 from carboy.formats.dockerapi.wire import encode
-
-_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +15,7 @@ class Reply:
     status: int = 200
     body: bytes = b""
     content_type: str = ""
-    headers: Mapping[str, str] = field(default=_NO_HEADERS)
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from carboy.api.call import Services, Stream, TakeDescriptor, Workers
 from carboy.api.connection import Activity, Connection
 from carboy.api.dispatch import Dispatcher
 from carboy.api.failure import reply_to
-from carboy.api.listeners import Listener
+from carboy.api.listeners import BACKLOG, Listener
 from carboy.api.reply import Hijack, Reply, Streamed
 from carboy.errors import Cancelled, InvalidArgument, PermissionDenied
 
@@ -102,17 +102,21 @@ class Server:
             return _Tracked(inner, activity, self._dispatcher, activities, local=listener.local)
 
         if listener.local:
-            server: asyncio.AbstractServer = await loop.create_unix_server(connect, sock=listener.socket)
+            server: asyncio.AbstractServer = await loop.create_unix_server(
+                connect, sock=listener.socket, backlog=BACKLOG
+            )
         else:
-            server = await loop.create_server(connect, sock=listener.socket)
+            server = await loop.create_server(connect, sock=listener.socket, backlog=BACKLOG)
         self._servers.append(server)
 
     async def close(self, listeners: Sequence[Listener]) -> None:
         """Accept no more, end streams, let other requests finish."""
         for listener in listeners:
-            listener.close()
+            listener.unlink()
         for server in self._servers:
             server.close()
+        for listener in listeners:
+            listener.close()
         for factory in self._factories:
             factory.pre_shutdown()
         for task in list(self._streaming):

@@ -13,12 +13,12 @@ async def ping(call: Call) -> Answer:
     return Reply(
         body=b"OK",
         content_type="text/plain; charset=utf-8",
-        headers={
-            "Builder-Version": facts.builder_version,
-            "Cache-Control": "no-cache, no-store, must-revalidate",
-            "Pragma": "no-cache",
-            "Swarm": "inactive",
-        },
+        headers=(
+            ("Builder-Version", facts.builder_version),
+            ("Cache-Control", "no-cache, no-store, must-revalidate"),
+            ("Pragma", "no-cache"),
+            ("Swarm", "inactive"),
+        ),
     )
 
 
