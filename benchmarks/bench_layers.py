@@ -70,6 +70,7 @@ def measure(home: str) -> dict[str, list[float]]:
             name = f"c{number}"
 
             def note(question: str, action: Callable[[], object]) -> None:
+                os.sync()  # nobody pays for what another has left in memory
                 results.setdefault(question, []).append(timed(action))
 
             note("index", lambda: index_only(fd))

@@ -19,7 +19,6 @@ from carboy.errors import InvalidArgument, NotFound
 from carboy.linux import layers as linux_layers
 from carboy.linux import tree as linux_tree
 from carboy.store.differ import Found, disk_usage, find, write_tar
-from carboy.store.intake import sync_directory
 from carboy.store.layers import Layer, LayerStore
 from carboy.store.lower import Lowers
 from carboy.store.paths import Paths
@@ -73,8 +72,8 @@ class Snapshots:
                 lowers.copy_root(upper_fd)
             finally:
                 os.close(upper_fd)
+            # No sync: it would cost `run` milliseconds, and the container's record is committed after it.
             lowers.make_parents(f"{snapshot}/parents")
-        sync_directory(snapshot)
 
     def mount(self, container_id: str, diff_ids: Sequence[Digest], *, read_only: bool = False) -> int:
         """A detached overlay mount; the caller closes the descriptor.
