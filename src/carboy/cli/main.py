@@ -122,8 +122,11 @@ def _dispatch(name: str, rest: list[str], options: Parsed) -> int:
         wake(where, address)
 
     client = Client(address, wake if own else None)
-    code = command.main(Session(client, address, where, command=name, own=own), parsed)
-    return code if isinstance(code, int) else 0
+    try:
+        code: int = command.main(Session(client, address, where, command=name, own=own), parsed)
+    finally:
+        client.close()
+    return code
 
 
 def _check_count(name: str, count: int, least: int, most: int | None) -> None:

@@ -154,11 +154,12 @@ class Client:
         self.address = address
         self._wake = wake
         self._idle: list[Connection] = []
+        self._opened: list[Connection] = []
 
     def connect(self) -> Connection:
         """A new connection, starting the daemon when it is ours and absent."""
         try:
-            return Connection(self.address)
+            return self._open()
         except (FileNotFoundError, ConnectionRefusedError) as error:
             if self._wake is None:
                 raise _unreachable(self.address, error) from error
@@ -167,9 +168,21 @@ class Client:
         self._wake()
         self._wake = None
         try:
-            return Connection(self.address)
+            return self._open()
         except OSError as error:
             raise _unreachable(self.address, error) from error
+
+    def _open(self) -> Connection:
+        connection = Connection(self.address)
+        self._opened.append(connection)
+        return connection
+
+    def close(self) -> None:
+        """Close every connection that this client opened."""
+        for connection in self._opened:
+            connection.close()
+        self._opened.clear()
+        self._idle.clear()
 
     def request(
         self,
@@ -184,7 +197,13 @@ class Client:
         """Send a request and wait for the response's head; an error status is raised."""
         connection = self._idle.pop() if self._idle else self.connect()
         self.send(connection, method, path, query, body=body, headers=headers, upload=upload)
-        return checked(connection.read_head(method))
+        response = connection.read_head(method)
+        try:
+            return checked(response)
+        except ServerError:
+            if upload is None:
+                self.keep(response)
+            raise
 
     def send(
         self,
