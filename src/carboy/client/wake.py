@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from carboy.client.address import Address, Home
 
 LOG_NAME = "daemon.log"
+PROGRAM = (sys.executable, "-m", "carboy.daemon")
 
 
-def wake(home: Home, address: Address) -> None:
+def wake(home: Home, address: Address, program: tuple[str, ...] = PROGRAM) -> None:
     """Start the daemon of this home and return when it listens; one of many callers does it."""
     import fcntl
 
@@ -40,7 +41,7 @@ def wake(home: Home, address: Address) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not _answers(address):
-            _start(home, address)
+            _start(home, address, program)
     finally:
         os.close(lock)
 
@@ -53,7 +54,7 @@ def _answers(address: Address) -> bool:
     return True
 
 
-def _start(home: Home, address: Address) -> None:
+def _start(home: Home, address: Address, program: tuple[str, ...]) -> None:
     log = home.root + "/" + LOG_NAME
     try:
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -63,7 +64,7 @@ def _start(home: Home, address: Address) -> None:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        _detach(home, address, output, writing)
+        _detach(home, address, output, writing, program)
     os.close(writing)
     os.close(output)
     os.waitpid(child, 0)
@@ -73,7 +74,7 @@ def _start(home: Home, address: Address) -> None:
         raise Unavailable(f"the daemon did not start: {_last_line(log, size)} (see {log})")
 
 
-def _detach(home: Home, address: Address, output: int, ready: int) -> None:
+def _detach(home: Home, address: Address, output: int, ready: int, program: tuple[str, ...]) -> None:
     """In the child: leave the session and become the daemon. Never returns."""
     try:
         os.setsid()
@@ -85,10 +86,10 @@ def _detach(home: Home, address: Address, output: int, ready: int) -> None:
         os.set_inheritable(ready, True)
         os.chdir("/")
         arguments = ["--root", home.root, "--run", home.run, "--host", address.url]
-        command = [sys.executable, "-m", "carboy.daemon", *arguments, "--on-demand", "--ready-fd", str(ready)]
-        os.execve(sys.executable, command, _environment())  # noqa: S606 - no shell wanted
+        command = [*program, *arguments, "--on-demand", "--ready-fd", str(ready)]
+        os.execve(program[0], command, _environment())  # noqa: S606 - no shell wanted
     except OSError as error:
-        os.write(2, f"cannot execute {sys.executable}: {error}\n".encode())
+        os.write(2, f"cannot execute {program[0]}: {error}\n".encode())
     finally:
         os._exit(127)
 
