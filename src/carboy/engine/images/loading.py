@@ -160,7 +160,8 @@ def plan_archive(archive: Archive, *, architecture: str) -> list[PlannedImage]:
     if imagearchive.REPOSITORIES in archive:
         return _from_repositories(archive)
     raise InvalidArgument(
-        "this is not an image archive: it has neither manifest.json nor index.json (for a root filesystem, use import)"
+        "this is not an image archive: it has neither manifest.json nor index.json"
+        " (a root filesystem is taken in by `import`)"
     )
 
 

@@ -4,7 +4,7 @@ The rules and the texts are Docker's, since clients and people know them:
 
     by name, other names left       only that name goes
     by name, the last one           the image goes too, unless something stands in the way
-    by ID                           all names of one repository go, and the image
+    by ID                           its one name goes, and the image
     in the way, hard                a running container, an image committed from this one
     in the way unless forced        a stopped container, names in several repositories
 """
@@ -46,7 +46,7 @@ class Remover:
             self._untag([reference])
             if len(references) > 1:
                 return
-        elif _one_repository(references):
+        elif len(references) <= 1:
             conflict = self._in_the_way(record, self._force, check_names=False)
             if conflict is not None:
                 raise conflict[0]
@@ -54,7 +54,7 @@ class Remover:
         self._delete(record, force=self._force, quiet=reference is not None)
 
     def _check_named(self, unsafe_ref: str, record: ImageRecord, references: list[Reference]) -> None:
-        if self._force or not _one_repository(references) or len(references) > 1:
+        if self._force or len(references) > 1:
             return
         for use in self._uses_of(record):
             raise Conflict(
@@ -115,8 +115,3 @@ class Remover:
 
 def _conflict(record: ImageRecord, force: str, reason: str) -> Conflict:
     return Conflict(f"conflict: unable to delete {record.short_id} ({force}) - {reason}")
-
-
-def _one_repository(references: list[Reference]) -> bool:
-    """Names in at most one repository, by at most one tag: an ID means them all."""
-    return len({reference.repository for reference in references}) <= 1 and len(references) <= 1
