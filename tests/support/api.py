@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from typing import Any
 
@@ -24,9 +24,9 @@ def running_api(
     """Serve on a unix socket while the block runs."""
     listener = listen(f"unix://{path}")
     ready = threading.Event()
-    stop = []
+    stop: list[Callable[[], None]] = []
 
-    def on_ready(function: object) -> None:
+    def on_ready(function: Callable[[], None]) -> None:
         stop.append(function)
         ready.set()
 
@@ -60,7 +60,11 @@ def dial(path: str) -> socket.socket:
     """A plain connection."""
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(10)
-    connection.connect(path)
+    try:
+        connection.connect(path)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -364,7 +364,7 @@ class FakeImages:
             raise InvalidArgument("invalid reference format")
         self.tags[f"{repository}:{tag or 'latest'}"] = image_id
 
-    def remove(self, unsafe_ref: str, *, force: bool, prune_parents: bool) -> Iterable[DeletedImage]:  # type: ignore[override]
+    def remove(self, unsafe_ref: str, *, force: bool, prune_parents: bool) -> Iterable[DeletedImage]:
         self._find(unsafe_ref)
         self.tags.pop(unsafe_ref, None)
         return [DeletedImage(untagged=unsafe_ref)]

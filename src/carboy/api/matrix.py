@@ -13,9 +13,10 @@ _HEAD = f"""# The Docker Engine API in Carboy
 
 Generated from the route table (`src/carboy/api/routes.py`) by `python -m carboy.api.matrix`; do not edit.
 
-Versions {versions.text(versions.MINIMUM)} to {versions.text(versions.MAXIMUM)}, with or without the version in the
-path.  "yes" is served; "not yet" answers 501 and is planned; "no" answers 501; "no swarm" answers 503 as
-Docker does outside a swarm.  "Since" is the API version that brought an endpoint; older clients get 404.
+Versions {versions.text(versions.MINIMUM)} to {versions.text(versions.MAXIMUM)}, with or without the version
+in the path.  "yes" is served; "not yet" answers 501 and is planned; "no" answers 501; "no swarm" answers
+503 as Docker does outside a swarm.  "Since" is the API version that brought an endpoint; older clients get
+404.
 """
 
 
@@ -34,7 +35,9 @@ def matrix() -> str:
 def _state(route: Route) -> str:
     if route.supported:
         return "yes"
-    return {absent.not_yet: "not yet", absent.swarm: "no swarm"}.get(route.handler, "no")
+    if route.handler is absent.not_yet:
+        return "not yet"
+    return "no swarm" if route.handler is absent.swarm else "no"
 
 
 if __name__ == "__main__":

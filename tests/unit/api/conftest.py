@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from support.api import Client, running_api
 from support.fake_backend import FakeBackend
 

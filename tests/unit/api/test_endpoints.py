@@ -6,6 +6,7 @@ import json
 import tempfile
 
 import pytest
+
 from support.api import Client
 from support.fake_backend import FakeBackend
 
@@ -37,8 +38,10 @@ def test_ping_tells_its_facts_in_headers(client: Client, method: str, prefix: st
         (
             "/v1.10/info",
             400,
-            "client version 1.10 is too old. Minimum supported API version is 1.24, "
-            "please upgrade your client to a newer version",
+            (
+                "client version 1.10 is too old. Minimum supported API version is 1.24, "
+                "please upgrade your client to a newer version"
+            ),
         ),
         ("/v1.52/info", 400, "client version 1.52 is too new. Maximum supported API version is 1.51"),
         ("/v1.41/nothing", 404, "page not found"),
@@ -90,7 +93,12 @@ def test_the_life_of_a_container(client: Client) -> None:
 
 
 def test_unknown_fields_are_reported_to_the_engine(client: Client) -> None:
-    document = {**BUSYBOX, "Neu": 1, "HostConfig": {"Alt": {}, "Binds": None}, "NetworkingConfig": None}
+    document: dict[str, object] = {
+        **BUSYBOX,
+        "Neu": 1,
+        "HostConfig": {"Alt": {}, "Binds": None},
+        "NetworkingConfig": None,
+    }
     _, reply = client.json("POST", "/containers/create", document)
     assert reply["Warnings"] == ["Neu: ignored", "HostConfig.Alt: ignored"]
 

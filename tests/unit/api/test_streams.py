@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from support.api import Client, UnixConnection, dial, running_api
 from support.fake_backend import FakeBackend, frame
 
@@ -85,7 +86,7 @@ def test_input_sent_with_the_request_is_not_lost(client: Client) -> None:
     with dial(client.path) as connection:
         data = b"abc" * 100_000
         request = b"POST /containers/a/attach?stream=1 HTTP/1.1\r\nHost: x\r\n" + UPGRADE + b"\r\n"
-        sender = threading.Thread(target=lambda: (connection.sendall(request + data), None)[1])
+        sender = threading.Thread(target=connection.sendall, args=(request + data,))
         sender.start()
         head(connection)
         assert receive(connection, len(data)) == data.upper()

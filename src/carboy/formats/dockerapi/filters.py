@@ -113,8 +113,11 @@ def _has_label(wanted: str, labels: Mapping[str, str]) -> bool:
     return key in labels and (not equals or labels[key] == value)
 
 
-_DANGEROUS = re.compile(r"[+*}?][^|]*\)[+*{]|\\\d|\(\?")
-"""Repetition of a repetition, back references, extensions: exponential in Python's matcher, not in Go's."""
+_DANGEROUS = re.compile(r"\)[+*{?]|\\\d|\(\?|[+*{](?:.*[+*{]){3}", re.DOTALL)
+"""Repeated groups, back references, extensions, many repetitions: slow in Python's matcher, not in Go's.
+
+Such patterns are looked for as they are.
+"""
 
 
 def _found(pattern: str, value: str) -> bool:
