@@ -54,20 +54,27 @@ class Collector:
         self._content = content
         self._leases = leases
         self._roots = roots
+        # What only a lease on ANY has kept: looked at again by the next collection.
+        self._deferred: set[Key] = set()
 
     def collect(self, candidates: Iterable[Key] | None = None) -> list[Key]:
         """Delete what is unreachable among `candidates`, or in the whole store; returns what it was."""
         with self._leases.guard:
-            present = list(candidates) if candidates is not None else self._everything()
+            present = self._everything() if candidates is None else {*candidates, *self._deferred}
+            if not present:
+                return []
             roots, references = self._roots()
-            garbage = plan(present, [*roots, *self._leases.items()], references)
+            leased = self._leases.items()
+            garbage = plan(present, [*roots, *leased], references)
+            named = [key for key in leased if key[1] != ANY]
+            self._deferred = {*plan(present, [*roots, *named], references)}.difference(garbage)
             for kind, name in garbage:
                 self._delete(kind, Digest.parse(name))
         return garbage
 
-    def _everything(self) -> list[Key]:
-        layers = [(LAYER, str(layer.diff_id)) for layer in self._layers.list()]
-        return layers + [(BLOB, str(blob.digest)) for blob in self._content.walk()]
+    def _everything(self) -> set[Key]:
+        layers = {(LAYER, str(layer.diff_id)) for layer in self._layers.list()}
+        return layers | {(BLOB, str(blob.digest)) for blob in self._content.walk()}
 
     def _delete(self, kind: str, digest: Digest) -> None:
         if kind == BLOB:

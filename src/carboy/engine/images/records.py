@@ -55,7 +55,7 @@ class ImageRecord:
         """The twelve digits that people are shown."""
         return self.id.hex[:12]
 
-    def keys(self) -> list[Key]:
+    def needs(self) -> list[Key]:
         """What the image needs in the stores."""
         return [(BLOB, str(self.id)), *((LAYER, str(diff_id)) for diff_id in self.diff_ids)]
 
@@ -181,7 +181,8 @@ class ImageRecords:
                 records[record.id] = replace(record, tagged_at=now) if names else record
             with self._database.write() as connection:
                 connection.executemany(
-                    "INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?)",
+                    "INSERT INTO images VALUES (?, ?, ?, ?)"
+                    " ON CONFLICT(id) DO UPDATE SET document=excluded.document",
                     [_row(record) for record in records.values()],
                 )
                 connection.executemany(
@@ -213,7 +214,7 @@ class ImageRecords:
 
     def roots(self) -> tuple[list[Key], Mapping[Key, list[Key]]]:
         """The images, and what they refer to, for the collector."""
-        references = {(IMAGE, str(image_id)): record.keys() for image_id, record in self._images.items()}
+        references = {(IMAGE, str(image_id)): record.needs() for image_id, record in self._images.items()}
         return list(references), references
 
 

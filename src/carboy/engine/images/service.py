@@ -142,7 +142,7 @@ class ImageService:
             try:
                 remover.remove(unsafe_ref)
             finally:
-                freed = self.collect([key for record in remover.deleted for key in record.keys()])
+                freed = self.collect([key for record in remover.deleted for key in record.needs()])
         answer = []
         for reference in remover.untagged:
             self._emit("untag", reference.familiar, {"name": reference.familiar})
@@ -192,8 +192,8 @@ class ImageService:
                     ids.append(making.image(config, image.references))
                 moved = making.commit()
         for name, old in moved.items():
-            text = f"The image {parse(name).familiar} already exists, renaming the old one with ID {old} to empty string\n"
-            yield ProgressMessage(stream=text)
+            text = f"The image {parse(name).familiar} already exists, renaming the old one with ID {old}"
+            yield ProgressMessage(stream=text + " to empty string\n")
         for image, image_id in zip(plans, ids, strict=True):
             self._emit("load", str(image_id), {"name": str(image_id)})
             for reference in image.references:
@@ -265,7 +265,7 @@ class ImageService:
             with self.leases.guard:
                 chosen = self._chosen(unsafe_refs)
                 for record in chosen:
-                    for kind, key in record.keys():
+                    for kind, key in record.needs():
                         lease.add(kind, key)
             images, blobs, layers = [], {}, {}
             for record, references in sorted(chosen.items(), key=lambda item: item[0].id):
@@ -309,7 +309,7 @@ class ImageService:
 
     def _roots(self) -> tuple[builtins.list[Key], Mapping[Key, builtins.list[Key]]]:
         roots, references = self.records.roots()
-        return [*roots, *(key for use in self._uses() for key in use.keys())], references
+        return [*roots, *(key for use in self._uses() for key in use.needs())], references
 
     @contextmanager
     def _making(self) -> Iterator[_Making]:

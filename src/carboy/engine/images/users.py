@@ -35,7 +35,7 @@ class ContainerUse:
     diff_ids: tuple[Digest, ...]
     running: bool
 
-    def keys(self) -> list[Key]:
+    def needs(self) -> list[Key]:
         """What the container needs in the stores, whether or not its image is still listed."""
         return [(BLOB, str(self.image_id)), *((LAYER, str(diff_id)) for diff_id in self.diff_ids)]
 
