@@ -1,0 +1,57 @@
+"""Detach keys: `ctrl-p,ctrl-q` and the like, found in what a client types."""
+
+from __future__ import annotations
+
+from carboy.errors import InvalidArgument
+
+DEFAULT = "ctrl-p,ctrl-q"
+
+_CONTROL = {"@": 0, "[": 27, "\\": 28, "]": 29, "^": 30, "_": 31}
+
+
+def parse(unsafe_text: str) -> bytes:
+    """The bytes of a key sequence; raises InvalidArgument."""
+    keys = bytearray()
+    for key in unsafe_text.split(","):
+        control = key.removeprefix("ctrl-")
+        if control != key:
+            if len(control) == 1 and "a" <= control <= "z":
+                keys.append(ord(control) - 96)
+            elif control in _CONTROL:
+                keys.append(_CONTROL[control])
+            else:
+                raise InvalidArgument(f"unknown detach key {key!r}; use e.g. ctrl-p,ctrl-q")
+        elif len(key) == 1 and key.isascii():
+            keys.append(ord(key))
+        else:
+            raise InvalidArgument(f"unknown detach key {key!r}; use e.g. ctrl-p,ctrl-q")
+    return bytes(keys)
+
+
+class Scanner:
+    """Holds back the beginning of a sequence until it is clear whether it is one."""
+
+    __slots__ = ("_keys", "_matched")
+
+    def __init__(self, keys: bytes) -> None:
+        self._keys = keys
+        self._matched = 0
+
+    def feed(self, data: bytes) -> tuple[bytes, bool]:
+        """(what goes to the program, whether the sequence was complete)."""
+        if not self._keys or (not self._matched and self._keys[0] not in data):
+            return data, False
+        passed = bytearray()
+        for byte in data:
+            if byte == self._keys[self._matched]:
+                self._matched += 1
+                if self._matched == len(self._keys):
+                    return bytes(passed), True
+                continue
+            passed += self._keys[: self._matched]
+            self._matched = 0
+            if byte == self._keys[0]:
+                self._matched = 1
+            else:
+                passed.append(byte)
+        return bytes(passed), False

@@ -1,0 +1,145 @@
+"""The warm process that forks monitors: `python -m carboy.runtime.spawner --fd N <padding>`.
+
+It imports everything that monitors and inits need, freezes the heap so that forked children
+share it, and waits for MonitorRequests (formats/spawner.py).  No thread, no event loop: a
+fork of a larger or busier process would cost every container.  It ends with its daemon.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+from _socket import socket as Socket  # noqa: N812 - the C type; the socket module would cost 0.3 MiB
+
+from carboy.errors import CarboyError
+from carboy.formats import spawner as protocol
+from carboy.linux import process
+from carboy.runtime.monitor import connection
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+MONITORS_GROUP = "/carboy-monitors"
+"""Spawner and monitors live here: a caller's session that ends must not take them along."""
+
+
+def leave_the_session() -> None:
+    """A session and a control group of our own; where the kernel refuses, the caller's stay."""
+    from carboy.runtime import cgroups
+
+    try:
+        os.setsid()
+    except PermissionError:
+        pass
+    try:
+        group = cgroups.open_cgroup(MONITORS_GROUP)
+        group.create()
+        group.add_process(0)
+        group.close()
+    except (CarboyError, OSError):
+        return
+
+
+def take_fd(arguments: list[str]) -> int:
+    """N of `--fd N`."""
+    if len(arguments) < 2 or arguments[0] != "--fd" or not arguments[1].isdigit():
+        raise SystemExit("usage: python -m carboy.runtime.spawner --fd N (started by the daemon only)")
+    return int(arguments[1])
+
+
+def become_monitor(socket: Socket, request: dict[str, Any], descriptors: list[int]) -> None:
+    """In the child: shed what the spawner had, and live as the monitor of one container."""
+    from carboy.runtime.monitor import container, supervisor  # loaded by `warm_up`: a look-up, not an import
+
+    socket.close()
+    os.setsid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    keep_only(descriptors)
+    process.set_title(f"carboy monitor {str(request.get('id'))[:12]}")
+    process.set_name("carboy-monitor")
+    channel = Socket(fileno=descriptors[0])
+    made = container.Container(
+        str(request["id"]),
+        str(request["bundle"]),
+        request.get("launch") or {},
+        descriptors[1] if request.get("rootfs") else None,
+    )
+    gc.enable()
+    supervisor.Monitor(request, channel, made).live()
+
+
+def keep_only(descriptors: list[int]) -> None:
+    """/dev/null as 0, 1 and 2, the given ones, and nothing else."""
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    for number in range(3):
+        os.dup2(null, number, inheritable=True)
+    first = 3
+    for fd in sorted(descriptors):
+        if fd > first:
+            process.close_range(first, fd - 1)
+        first = fd + 1
+    process.close_range(first)
+
+
+def serve(socket: Socket) -> None:
+    """Fork a monitor for each request until the daemon goes."""
+    while True:
+        try:
+            packet, descriptors = connection.receive(socket)
+        except ConnectionError:
+            return
+        if not packet:
+            return
+        try:
+            request = protocol.decode(packet)
+            wanted = 2 if request.get("rootfs") else 1
+            if request.get("op") != "monitor" or len(descriptors) != wanted:
+                continue
+            if os.fork() == 0:
+                try:
+                    become_monitor(socket, request, descriptors)
+                finally:
+                    os._exit(0)  # never back into the spawner's loop, whatever went wrong
+        except CarboyError:
+            pass  # a bad packet: the channel's end tells the daemon
+        except OSError:
+            pass  # no more processes: the same
+        finally:
+            for fd in descriptors:
+                os.close(fd)
+
+
+def warm_up() -> None:
+    """Import what children use, and do once what would be done in each of them."""
+    from carboy.runtime import execute, launch, reaper
+    from carboy.runtime.monitor import container, supervisor
+
+    del container, execute, launch, reaper, supervisor
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+
+
+def main() -> None:
+    """The process."""
+    from carboy.runtime import sealed
+
+    fd = take_fd(sys.argv[1:])
+    sealed.ensure()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.set_inheritable(fd, False)
+    leave_the_session()
+    warm_up()
+    process.set_title("carboy spawner")
+    process.set_name("carboy-spawner")
+    serve(Socket(fileno=fd))
+
+
+if __name__ == "__main__":
+    main()

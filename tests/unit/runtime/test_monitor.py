@@ -1,0 +1,173 @@
+"""The monitor's loop, streams, log and protocol, with a plain program as the container."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from carboy.errors import InvalidArgument
+from carboy.formats import jsonlog, stdcopy
+from carboy.formats.spawner import StepError
+from carboy.runtime.monitor import detach
+from carboy.runtime.monitor.log import JsonFile
+from support.monitor import MonitorClient, PlainContainer, fork_monitor, read_all, wait_gone
+
+
+def start(tmp_path: Path, script: str, *, terminal: bool = False, stdin: bool = False, **launch: Any):  # type: ignore[no-untyped-def]  # a pair
+    container = PlainContainer(["/bin/sh", "-c", script], terminal=terminal, stdin=stdin)
+    client, pid = fork_monitor(tmp_path, container, launch)
+    for fd in container.gate:
+        os.close(fd)
+    client.event("created")
+    return client, pid
+
+
+def logged(tmp_path: Path) -> bytes:
+    batches, _ = jsonlog.decode((tmp_path / "bundle" / "log").read_bytes())
+    return b"".join(batch.text for batch in batches)
+
+
+def streams(data: bytes) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    for number, piece in stdcopy.Decoder().feed(data):
+        found[number] = found.get(number, b"") + piece
+    return found
+
+
+def test_a_program_runs_is_logged_and_its_end_is_told(tmp_path: Path) -> None:
+    client, pid = start(tmp_path, "echo out; echo err >&2; printf tail; exit 7")
+    client.request("start")
+    exited = client.event("exited")
+    assert exited["exit_code"] == 7
+    batches, _ = jsonlog.decode((tmp_path / "bundle" / "log").read_bytes())
+    assert {(batch.stream, batch.text) for batch in batches} == {
+        ("stdout", b"out\n"),
+        ("stderr", b"err\n"),
+        ("stdout", b"tail"),
+    }
+    assert json.loads((tmp_path / "bundle" / "exit.json").read_text())["exit_code"] == 7
+    wait_gone(pid)
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_several_clients_see_the_same_and_input_ends_with_the_client(tmp_path: Path) -> None:
+    client, pid = start(tmp_path, "cat; echo done >&2", stdin=True, stdin_once=True)
+    first = client.attach()
+    second = client.attach(stdin=False)
+    client.request("start")
+    first.sendall(b"hello\n")
+    first.shutdown(socket.SHUT_WR)
+    assert streams(read_all(first)) == {1: b"hello\n", 2: b"done\n"}
+    assert streams(read_all(second)) == {1: b"hello\n", 2: b"done\n"}
+    assert client.event("exited")["exit_code"] == 0
+    wait_gone(pid)
+
+
+def test_a_lot_of_output_arrives_whole_at_the_log_and_a_slow_client(tmp_path: Path) -> None:
+    client, pid = start(
+        tmp_path, "i=0; while [ $i -lt 300 ]; do echo $i; i=$((i+1)); done; head -c 8000000 /dev/zero"
+    )
+    slow = client.attach(stdin=False)
+    client.request("start")
+    received = streams(read_all(slow))[1]
+    assert len(received) == len(logged(tmp_path)) == 8000000 + 1090
+    client.event("exited")
+    wait_gone(pid)
+
+
+def test_signals_terminal_size_and_detach_keys(tmp_path: Path) -> None:
+    client, pid = start(tmp_path, "stty size; read x; echo got $x; exec sleep 100", terminal=True)
+    attached = client.attach()
+    client.request("resize", rows=31, cols=97)
+    client.request("start")
+    seen = b""
+    while b"31 97" not in seen:
+        seen += attached.recv(1000)
+    attached.sendall(b"word\n")
+    while b"got word" not in seen:
+        seen += attached.recv(1000)
+    attached.sendall(b"\x10\x11")
+    client.event("detached")
+    read_all(attached)
+    client.request("signal", signal=9)
+    assert client.event("exited")["exit_code"] == 137
+    wait_gone(pid)
+
+
+def test_exec_has_streams_of_its_own_and_its_code_is_remembered(tmp_path: Path) -> None:
+    client, pid = start(tmp_path, "exec sleep 100")
+    client.request("start")
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = {"args": ["/bin/sh", "-c", "cat; exit 3"]}
+        client.request(
+            "exec", theirs.fileno(), exec_id="e1", process=process, stdin=True, stdout=True, stderr=True
+        )
+    ours.sendall(b"to exec")
+    ours.shutdown(socket.SHUT_WR)
+    assert streams(read_all(ours)) == {1: b"to exec"}
+    assert client.event("exec_exited") == {"event": "exec_exited", "exec_id": "e1", "exit_code": 3}
+    assert client.request("exec_state", exec_id="e1")["exit_code"] == 3
+    client.request("signal", signal=15)
+    assert client.event("exited")["exit_code"] == 143
+    assert logged(tmp_path) == b""
+    wait_gone(pid)
+
+
+def test_bad_packets_do_no_harm_and_a_later_daemon_connects(tmp_path: Path) -> None:
+    client, pid = start(tmp_path, "exec sleep 100")
+    client.request("start")
+    client.socket.send(b"\xff\xfe")
+    assert client.receive()["error"]["category"] == "Corrupt"
+    for operation, fields in (("nonsense", {}), ("signal", {"signal": "x"}), ("attach", {}), ("exec", {})):
+        with pytest.raises(StepError):
+            client.request(operation, **fields)
+    client.socket.close()
+    again = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    again.connect(str(tmp_path / "run" / "monitor.sock"))
+    again.settimeout(10)
+    later = MonitorClient(again)
+    hello = later.request("hello")
+    assert (hello["version"], hello["state"]["status"]) == (1, "running")
+    later.request("signal", signal=9)
+    assert later.event("exited")["exit_code"] == 137
+    wait_gone(pid)
+
+
+def test_a_container_that_nobody_can_start_ends_with_its_daemon(tmp_path: Path) -> None:
+    client, pid = start(tmp_path, "exec sleep 100")
+    client.socket.close()
+    wait_gone(pid)
+    assert not (tmp_path / "bundle" / "exit.json").exists()
+
+
+def test_rotation_keeps_max_file_files_and_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = JsonFile(str(path), max_size=1000, max_file=3)
+    for number in range(100):
+        log.write(1, b"line %d\n" % number, 1)
+    log.finish(1)
+    names = sorted(one.name for one in tmp_path.iterdir())
+    assert names == ["log", "log.1", "log.2"]
+    text = b"".join((tmp_path / name).read_bytes() for name in ("log.2", "log.1", "log"))
+    batches, consumed = jsonlog.decode(text)
+    assert consumed == len(text)
+    lines = b"".join(batch.text for batch in batches).splitlines()
+    assert lines[-1] == b"line 99"
+    assert lines == [b"line %d" % number for number in range(100 - len(lines), 100)]
+
+
+def test_detach_keys() -> None:
+    assert detach.parse("ctrl-p,ctrl-q") == b"\x10\x11"
+    assert detach.parse("ctrl-@,a,ctrl-_") == b"\0a\x1f"
+    with pytest.raises(InvalidArgument):
+        detach.parse("ctrl-é")
+    scanner = detach.Scanner(b"\x10\x11")
+    assert scanner.feed(b"ab\x10") == (b"ab", False)
+    assert scanner.feed(b"c\x10\x10") == (b"\x10c\x10", False)
+    assert scanner.feed(b"\x11z") == (b"", True)
