@@ -6,7 +6,6 @@ import os
 import select
 import signal
 import socket
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -101,6 +100,7 @@ class MonitorClient:
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
         self.events: list[Message] = []
+        self.attached: list[socket.socket] = []
         self._sequence = 0
 
     def request(self, operation: str, *descriptors: int, **fields: Any) -> Message:
@@ -134,12 +134,19 @@ class MonitorClient:
                 return message
             self.events.append(message)
 
+    def end(self, pid: int) -> None:
+        """The monitor ends by itself; then our ends are closed."""
+        wait_gone(pid)
+        for one in (self.socket, *self.attached):
+            one.close()
+
     def attach(self, **fields: Any) -> socket.socket:
         ours, theirs = socket.socketpair()
         ours.settimeout(10)
         with theirs:
             options = {"stdin": True, "stdout": True, "stderr": True, **fields}
             self.request("attach", theirs.fileno(), **options)
+        self.attached.append(ours)
         return ours
 
 
@@ -188,8 +195,3 @@ def wait_gone(pid: int, seconds: float = 5.0) -> int:
     finally:
         os.close(pidfd)
     return os.waitpid(pid, 0)[1]
-
-
-def now() -> float:
-    """A clock for how long something took."""
-    return time.monotonic()

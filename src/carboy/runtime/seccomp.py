@@ -41,60 +41,22 @@ MAX_INSTRUCTIONS = 4096
 FIRST_SHARED = 424
 """From this number on, all architectures number their calls alike."""
 
-NEWER_CALLS = {
-    name: FIRST_SHARED + index
-    for index, name in enumerate(
-        [
-            "pidfd_send_signal",
-            "io_uring_setup",
-            "io_uring_enter",
-            "io_uring_register",
-            "open_tree",
-            "move_mount",
-            "fsopen",
-            "fsconfig",
-            "fsmount",
-            "fspick",
-            "pidfd_open",
-            "clone3",
-            "close_range",
-            "openat2",
-            "pidfd_getfd",
-            "faccessat2",
-            "process_madvise",
-            "epoll_pwait2",
-            "mount_setattr",
-            "quotactl_fd",
-            "landlock_create_ruleset",
-            "landlock_add_rule",
-            "landlock_restrict_self",
-            "memfd_secret",
-            "process_mrelease",
-            "futex_waitv",
-            "set_mempolicy_home_node",
-            "cachestat",
-            "fchmodat2",
-            "map_shadow_stack",
-            "futex_wake",
-            "futex_wait",
-            "futex_requeue",
-            "statmount",
-            "listmount",
-            "lsm_get_self_attr",
-            "lsm_set_self_attr",
-            "lsm_list_modules",
-            "mseal",
-            "setxattrat",
-            "getxattrat",
-            "listxattrat",
-            "removexattrat",
-            "open_tree_attr",
-            "file_getattr",
-            "file_setattr",
-            "listns",
-        ]
-    )
-}
+# fmt: off
+_NEWER_NAMES = (
+    "pidfd_send_signal", "io_uring_setup", "io_uring_enter", "io_uring_register", "open_tree",
+    "move_mount", "fsopen", "fsconfig", "fsmount", "fspick", "pidfd_open", "clone3", "close_range",
+    "openat2", "pidfd_getfd", "faccessat2", "process_madvise", "epoll_pwait2", "mount_setattr",
+    "quotactl_fd", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self",
+    "memfd_secret", "process_mrelease", "futex_waitv", "set_mempolicy_home_node", "cachestat",
+    "fchmodat2", "map_shadow_stack", "futex_wake", "futex_wait", "futex_requeue", "statmount",
+    "listmount", "lsm_get_self_attr", "lsm_set_self_attr", "lsm_list_modules", "mseal", "setxattrat",
+    "getxattrat", "listxattrat", "removexattrat", "open_tree_attr", "file_getattr", "file_setattr",
+    "listns",
+)
+# fmt: on
+
+NEWER_CALLS = {name: FIRST_SHARED + index for index, name in enumerate(_NEWER_NAMES)}
+"""Number by name of what libseccomp may be too old to know."""
 
 OPERATORS = {
     "SCMP_CMP_NE": 1,
@@ -276,8 +238,8 @@ def _load_library() -> ModuleType:
         import pyseccomp
     except (ImportError, RuntimeError, OSError) as error:
         raise Unsupported(
-            f"cannot compile a seccomp filter: {error}; install libseccomp (Debian: apt install libseccomp2), "
-            "or use --security-opt seccomp=unconfined"
+            f"cannot compile a seccomp filter: {error}; install libseccomp "
+            "(Debian: apt install libseccomp2), or use --security-opt seccomp=unconfined"
         ) from error
     module: ModuleType = pyseccomp
     return module

@@ -15,10 +15,12 @@ from carboy.formats import jsonlog, stdcopy
 from carboy.formats.spawner import StepError
 from carboy.runtime.monitor import detach
 from carboy.runtime.monitor.log import JsonFile
-from support.monitor import MonitorClient, PlainContainer, fork_monitor, read_all, wait_gone
+from support.monitor import MonitorClient, PlainContainer, fork_monitor, read_all
 
 
-def start(tmp_path: Path, script: str, *, terminal: bool = False, stdin: bool = False, **launch: Any):  # type: ignore[no-untyped-def]  # a pair
+def start(
+    tmp_path: Path, script: str, *, terminal: bool = False, stdin: bool = False, **launch: Any
+) -> tuple[MonitorClient, int]:
     container = PlainContainer(["/bin/sh", "-c", script], terminal=terminal, stdin=stdin)
     client, pid = fork_monitor(tmp_path, container, launch)
     for fd in container.gate:
@@ -51,7 +53,7 @@ def test_a_program_runs_is_logged_and_its_end_is_told(tmp_path: Path) -> None:
         ("stdout", b"tail"),
     }
     assert json.loads((tmp_path / "bundle" / "exit.json").read_text())["exit_code"] == 7
-    wait_gone(pid)
+    client.end(pid)
     assert list((tmp_path / "run").iterdir()) == []
 
 
@@ -65,7 +67,7 @@ def test_several_clients_see_the_same_and_input_ends_with_the_client(tmp_path: P
     assert streams(read_all(first)) == {1: b"hello\n", 2: b"done\n"}
     assert streams(read_all(second)) == {1: b"hello\n", 2: b"done\n"}
     assert client.event("exited")["exit_code"] == 0
-    wait_gone(pid)
+    client.end(pid)
 
 
 def test_a_lot_of_output_arrives_whole_at_the_log_and_a_slow_client(tmp_path: Path) -> None:
@@ -77,7 +79,7 @@ def test_a_lot_of_output_arrives_whole_at_the_log_and_a_slow_client(tmp_path: Pa
     received = streams(read_all(slow))[1]
     assert len(received) == len(logged(tmp_path)) == 8000000 + 1090
     client.event("exited")
-    wait_gone(pid)
+    client.end(pid)
 
 
 def test_signals_terminal_size_and_detach_keys(tmp_path: Path) -> None:
@@ -96,13 +98,14 @@ def test_signals_terminal_size_and_detach_keys(tmp_path: Path) -> None:
     read_all(attached)
     client.request("signal", signal=9)
     assert client.event("exited")["exit_code"] == 137
-    wait_gone(pid)
+    client.end(pid)
 
 
 def test_exec_has_streams_of_its_own_and_its_code_is_remembered(tmp_path: Path) -> None:
     client, pid = start(tmp_path, "exec sleep 100")
     client.request("start")
     ours, theirs = socket.socketpair()
+    client.attached.append(ours)
     with theirs:
         process = {"args": ["/bin/sh", "-c", "cat; exit 3"]}
         client.request(
@@ -116,7 +119,7 @@ def test_exec_has_streams_of_its_own_and_its_code_is_remembered(tmp_path: Path) 
     client.request("signal", signal=15)
     assert client.event("exited")["exit_code"] == 143
     assert logged(tmp_path) == b""
-    wait_gone(pid)
+    client.end(pid)
 
 
 def test_bad_packets_do_no_harm_and_a_later_daemon_connects(tmp_path: Path) -> None:
@@ -136,13 +139,13 @@ def test_bad_packets_do_no_harm_and_a_later_daemon_connects(tmp_path: Path) -> N
     assert (hello["version"], hello["state"]["status"]) == (1, "running")
     later.request("signal", signal=9)
     assert later.event("exited")["exit_code"] == 137
-    wait_gone(pid)
+    later.end(pid)
 
 
 def test_a_container_that_nobody_can_start_ends_with_its_daemon(tmp_path: Path) -> None:
     client, pid = start(tmp_path, "exec sleep 100")
     client.socket.close()
-    wait_gone(pid)
+    client.end(pid)
     assert not (tmp_path / "bundle" / "exit.json").exists()
 
 
