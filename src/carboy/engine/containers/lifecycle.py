@@ -1,0 +1,715 @@
+"""Start, exit and clean-up of one container: the sequence between store, network and monitor.
+
+    mount overlay ─▶ resolve user ─▶ write files, config.json ─▶ spawn
+        ◀─ namespaces: connect the network (init mounts meanwhile)
+        ◀─ created: hand attached clients over ─▶ start ─▶ running
+        ◀─ exited (the channel loop's thread): state, waiters ─▶ a worker: address, restart, removal
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal as signals
+import stat
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+import msgspec
+
+from carboy.engine.containers.document import Container, EndpointDocument, PendingAttach
+from carboy.engine.containers.index import Index
+from carboy.engine.containers.states import State
+from carboy.engine.events import Events
+from carboy.engine.monitors import Channel, ChannelLoop, Exit, Message, Spawner, exit_from_message, read_exit
+from carboy.engine.monitors import monitor_lives, reconnect
+from carboy.engine.spec.check import joined, network_mode
+from carboy.engine.spec.document import Placement, build
+from carboy.engine.spec.facts import HostFacts
+from carboy.engine.spec.process import working_directory
+from carboy.engine.users import Identity, needs_account_files, read_account_files, resolve
+from carboy.engine.volumes import Volumes
+from carboy.errors import CarboyError, Conflict, Internal, InvalidArgument, NotModified, Unavailable
+from carboy.formats.dockerapi.containers import WaitError, WaitResponse
+from carboy.formats.dockerapi.times import parse_rfc3339, rfc3339
+from carboy.formats.spawner import StepError
+from carboy.linux import tree
+from carboy.linux.paths import exists_in_root, make_directories_in_root
+from carboy.network import files
+from carboy.network.bridge import BridgeNetwork
+from carboy.store.paths import Paths
+from carboy.store.snapshots import Snapshots
+
+CREATE_TIMEOUT = 60.0
+EXIT_UNKNOWN = 255
+_RESTART_FIRST = 0.1
+_RESTART_MOST = 60.0
+_STEADY = 10.0
+"""Seconds after which a restarted container counts as healthy: the next delay is the first again."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What containers are made with."""
+
+    paths: Paths
+    facts: HostFacts
+    snapshots: Snapshots
+    network: BridgeNetwork
+    spawner: Spawner
+    loop: ChannelLoop
+    events: Events
+    volumes: Volumes
+
+
+class Lifecycle:
+    """Starts containers, and does what is to be done when they end."""
+
+    def __init__(self, parts: Parts, index: Index, *, remove: Callable[[Container], None]) -> None:
+        self._parts = parts
+        self._index = index
+        self._remove = remove
+        self._workers = ThreadPoolExecutor(4, thread_name_prefix="exits")
+        self._closing = False
+        self.on_exec_exit: Callable[[str, int], None] = lambda _id, _code: None
+        self.on_container_exit: Callable[[Container], None] = lambda _container: None
+
+    def close(self) -> None:
+        """Leave every container running, and wait for what is being cleaned up."""
+        self._closing = True
+        for container in self._index:
+            timer = container.restart_timer
+            if timer is not None:
+                timer.cancel()
+        self._workers.shutdown(wait=True)
+        for container in self._index:
+            if container.channel is not None:
+                container.channel.close()
+
+    # -- start
+
+    def start(self, container: Container) -> None:
+        """Start it; the operation lock must be held."""
+        if container.state is State.PAUSED:
+            raise Conflict("cannot start a paused container, try unpause instead")
+        if container.alive:
+            raise NotModified(f"container {container.name} is running already")
+        if container.state in (State.REMOVING, State.DEAD):
+            raise Conflict("container is marked for removal and cannot be started")
+        self.finish(container)
+        before = container.state
+        with container.mutex:
+            container.become(State.STARTING)
+        try:
+            channel, pid, started_at = self._launch(container)
+        except BaseException as error:
+            self._failed(container, before, error)
+            raise
+        document = container.document
+        with container.mutex:
+            document.pid, document.started_at = pid, started_at
+            document.exit_code, document.oom_killed, document.error = 0, False, ""
+            document.finished_at = ""
+            document.stopped_by_user = False
+            container.channel = channel
+            container.needs_finish = True
+            container.become(State.RUNNING)
+        self._index.save(container)
+        self.emit(container, "start")
+        self._listen(container, channel)
+
+    def _launch(self, container: Container) -> tuple[Channel, int, int]:
+        for attempt in (1, 2):
+            try:
+                return self._launch_once(container)
+            except Unavailable:
+                # The spawner died with our request in its hands: a new one is a request away.
+                if attempt == 2:
+                    raise
+        raise AssertionError
+
+    def _launch_once(self, container: Container) -> tuple[Channel, int, int]:
+        parts, bundle = self._parts, self._parts.paths.container(container.id)
+        run_directory = self._make_run_directory(container)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{bundle}/exit.json")
+        rootfs = parts.snapshots.mount(container.id, container.diff_ids)
+        try:
+            self._write_bundle(container, bundle, rootfs)
+            channel = parts.spawner.spawn(
+                container_id=container.id,
+                bundle=bundle,
+                run_directory=run_directory,
+                launch=self._launch_fields(container),
+                rootfs=rootfs,
+            )
+        finally:
+            os.close(rootfs)
+        try:
+            self._follow(container, channel, bundle)
+            for pending in self._take_pending(container):
+                hand_over(channel, pending)
+            reply = channel.request("start")
+        except BaseException:
+            channel.close()
+            raise
+        return channel, int(reply["pid"]), parse_rfc3339(str(reply["started_at"]))
+
+    def _follow(self, container: Container, channel: Channel, bundle: str) -> None:
+        """From the request to `created`: the network is set up as soon as there are namespaces."""
+        while True:
+            message = channel.next_event(CREATE_TIMEOUT)
+            match message.get("event"):
+                case "namespaces":
+                    self._connect(container, int(message["pid"]), bundle)
+                case "created":
+                    for warning in message.get("warnings") or ():
+                        _log.warning("container %s: %s", container.id[:12], warning)
+                    return
+                case "failed":
+                    raise StepError.from_message(message.get("error") or {})
+                case "exited":
+                    raise Internal(f"the init process of container {container.name} ended before its start")
+
+    def _connect(self, container: Container, pid: int, bundle: str) -> None:
+        host = container.document.host
+        mode = network_mode(host)
+        if mode not in ("bridge", "none"):
+            return
+        namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if mode == "none":
+                self._parts.network.loopback(namespace)
+                return
+            wanted = container.document.requested_address
+            endpoint = self._parts.network.connect(
+                namespace,
+                container_id=container.id,
+                address=IPv4Address(wanted) if wanted else None,
+                mac=container.document.config.mac_address or None,
+            )
+        finally:
+            os.close(namespace)
+        container.document.endpoint = EndpointDocument.of(endpoint)
+        # The same inode that init binds to /etc/hosts: written in place.
+        _write_file(f"{bundle}/hosts", self._hosts(container, endpoint.address))
+
+    def _failed(self, container: Container, before: State, error: BaseException) -> None:
+        self._disconnect(container)
+        with container.mutex:
+            document = container.document
+            document.error = str(error)
+            document.exit_code = _exit_code_of(error)
+            after = State.CREATED if before is State.CREATED else State.EXITED
+            container.become(after)
+            told = container.take_waiters("next-exit")
+        response = WaitResponse(status_code=document.exit_code, error=WaitError(message=str(error)))
+        for done in told:
+            done(response)
+        for pending in self._take_pending(container):
+            with contextlib.suppress(OSError):
+                os.close(pending.client)
+        with contextlib.suppress(CarboyError):
+            self._index.save(container)
+        if document.host.auto_remove and not isinstance(error, NotModified):
+            self._workers.submit(self._remove_quietly, container)
+
+    # -- the bundle
+
+    def _make_run_directory(self, container: Container) -> str:
+        path = self._parts.paths.container_run(container.id)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+        return path
+
+    def _write_bundle(self, container: Container, bundle: str, rootfs: int) -> None:
+        parts, document = self._parts, container.document
+        identity = _identity(document.config.user, document.host.group_add, rootfs)
+        directory = working_directory(document.config)
+        if not exists_in_root(rootfs, directory):
+            os.close(make_directories_in_root(rootfs, directory, 0o755))
+        volumes = {}
+        for mount in document.mounts:
+            if mount.type == "volume":
+                volumes[mount.source] = parts.volumes.path(mount.source, subpath=mount.subpath)
+            elif mount.type == "bind":
+                ensure_bind_source(mount.source, create=mount.create_source)
+        placement = Placement(
+            container_id=container.id,
+            identity=identity,
+            volumes=volumes,
+            files=self._network_files(container, bundle),
+            namespaces=self._joined_namespaces(container),
+        )
+        spec = build(document.config, document.host, document.mounts, placement=placement, facts=parts.facts)
+        if any(kind == "network" for kind in placement.namespaces):
+            sysctl = spec["linux"]["sysctl"]  # type: ignore[index]  # built just above
+            for name in [name for name in sysctl if name.startswith("net.")]:
+                del sysctl[name]
+        _write_file(f"{bundle}/config.json", msgspec.json.encode(spec).decode("utf-8", "surrogateescape"))
+
+    def _network_files(self, container: Container, bundle: str) -> dict[str, str]:
+        host = container.document.host
+        other = joined(network_mode(host))
+        if other is not None:
+            theirs = self._parts.paths.container(self._index.find(other).id)
+            return {f"/etc/{name}": f"{theirs}/{name}" for name in ("hosts", "hostname", "resolv.conf")}
+        own = network_mode(host) != "host"
+        hostname = hostname_of(container)
+        _write_file(f"{bundle}/hosts", self._hosts(container, None))
+        _write_file(f"{bundle}/hostname", files.hostname_file(hostname))
+        _write_file(f"{bundle}/resolv.conf", _resolv_conf(container, own_namespace=own))
+        return {f"/etc/{name}": f"{bundle}/{name}" for name in ("hosts", "hostname", "resolv.conf")}
+
+    def _hosts(self, container: Container, address: IPv4Address | None) -> str:
+        document = container.document
+        gateway = self._parts.network.gateway if network_mode(document.host) == "bridge" else None
+        return files.hosts(
+            hostname=hostname_of(container),
+            domainname=document.config.domainname,
+            addresses=[address] if address else [],
+            extra=[files.parse_extra_host(text, gateway=gateway) for text in document.host.extra_hosts],
+        )
+
+    def _joined_namespaces(self, container: Container) -> dict[str, str]:
+        host = container.document.host
+        found = {}
+        for kind, mode, name in (
+            ("network", network_mode(host), "net"),
+            ("pid", host.pid_mode, "pid"),
+            ("ipc", host.ipc_mode, "ipc"),
+        ):
+            reference = joined(mode)
+            if reference is None:
+                continue
+            other = self._index.find(reference)
+            if not other.alive:
+                raise Conflict(f"cannot join {kind} namespace of a non running container: {other.id}")
+            found[kind] = f"/proc/{other.document.pid}/ns/{name}"
+        return found
+
+    def _launch_fields(self, container: Container) -> Message:
+        document = container.document
+        config, host = document.config, document.host
+        size = host.console_size if len(host.console_size) == 2 else [0, 0]
+        return {
+            "terminal": config.tty,
+            "rows": size[0],
+            "cols": size[1],
+            "stdin": config.open_stdin,
+            "stdin_once": config.stdin_once,
+            "init": bool(host.init),
+            "log": log_fields(container, self.log_path(container)),
+            "stop_signal": signal_number(config.stop_signal or "SIGTERM"),
+            "seccomp_cache": f"{self._parts.paths.cache}/seccomp",
+            "cgroup_parent": host.cgroup_parent or self._parts.facts.cgroup_parent,
+        }
+
+    def log_path(self, container: Container) -> str:
+        """The json-file log; empty with the driver `none`."""
+        if container.document.host.log_config.type == "none":
+            return ""
+        return f"{self._parts.paths.container(container.id)}/{container.id}-json.log"
+
+    @staticmethod
+    def _take_pending(container: Container) -> list[PendingAttach]:
+        with container.mutex:
+            pending, container.pending = container.pending, []
+        return pending
+
+    # -- what monitors say
+
+    def _listen(self, container: Container, channel: Channel) -> None:
+        def on_message(source: Channel, message: Message | None) -> None:
+            if source is not container.channel:
+                return
+            if message is None:
+                self._lost(container)
+                return
+            match message.get("event"):
+                case "exited":
+                    self._ended(container, exit_from_message(message))
+                case "oom":
+                    self.emit(container, "oom")
+                case "exec_exited":
+                    self.on_exec_exit(str(message["exec_id"]), int(message["exit_code"]))
+                case "detached":
+                    self.emit(container, "exec_detach" if message.get("exec_id") else "detach")
+
+        self._parts.loop.add(channel, on_message)
+
+    def _lost(self, container: Container) -> None:
+        """The channel ended without `exited`: the monitor died, or closed this connection only."""
+        if not container.alive:
+            return
+        run_directory = self._parts.paths.container_run(container.id)
+        found = read_exit(self._parts.paths.container(container.id))
+        if found is None and monitor_lives(run_directory):
+            try:
+                channel = reconnect(container.id, run_directory)
+            except CarboyError:
+                channel = None
+            if channel is not None:
+                with container.mutex:
+                    container.channel = channel
+                self._listen(container, channel)
+                return
+        self._ended(container, found or unknown_exit())
+
+    def _ended(self, container: Container, ended: Exit) -> None:
+        """Note the end and tell those who wait: quick, in the channel loop's thread."""
+        with container.mutex:
+            if not container.alive:
+                return
+            document = container.document
+            document.exit_code = ended.exit_code
+            document.oom_killed = ended.oom
+            document.error = ended.error
+            document.finished_at = ended.finished_at
+            document.pid = 0
+            restart = self._wants_restart(container)
+            container.become(State.RESTARTING if restart else State.EXITED)
+            channel, container.channel = container.channel, None
+            conditions = ("next-exit",) if restart else ("next-exit", "not-running")
+            told = container.take_waiters(*conditions)
+        response = response_of(container)
+        for done in told:
+            done(response)
+        if channel is not None:
+            channel.close()
+        try:
+            self._workers.submit(self._after_exit, container, restart=restart)
+        except RuntimeError:
+            _log.info("container %s ended while the daemon ends", container.id[:12])
+
+    def _wants_restart(self, container: Container) -> bool:
+        document = container.document
+        policy = document.host.restart_policy
+        if self._closing or document.stopped_by_user:
+            return False
+        if policy.name == "on-failure":
+            most = policy.maximum_retry_count
+            return document.exit_code != 0 and (not most or document.restart_count < most)
+        return policy.name in ("always", "unless-stopped")
+
+    def _after_exit(self, container: Container, *, restart: bool) -> None:
+        try:
+            document = container.document
+            attributes = {"exitCode": str(document.exit_code)}
+            if document.started_at and document.finished_at:
+                length = parse_rfc3339(document.finished_at) - document.started_at
+                attributes["execDuration"] = str(max(0, length) // 10**9)
+            if document.oom_killed:
+                self.emit(container, "oom")
+            self.emit(container, "die", attributes)
+            self.on_container_exit(container)
+            with container.operation:
+                self.finish(container)
+                if document.host.auto_remove and not restart and container.state is State.EXITED:
+                    container.auto_removing = True
+                    self._remove(container)
+                elif restart:
+                    self._plan_restart(container)
+        except Exception:  # a worker's failure must be seen, and must not take others along
+            _log.exception("after the end of container %s", container.id[:12])
+
+    def finish(self, container: Container) -> None:
+        """Give back what a run took; the operation lock must be held.  Again is harmless."""
+        if not container.needs_finish or container.alive:
+            return
+        container.needs_finish = False
+        self._disconnect(container)
+        self._sweep_run(container)
+        self._index.save(container)
+
+    def _disconnect(self, container: Container) -> None:
+        endpoint, container.document.endpoint = container.document.endpoint, None
+        if endpoint is not None:
+            try:
+                self._parts.network.disconnect(endpoint.endpoint(container.id), namespace_gone=True)
+            except CarboyError:
+                _log.exception("network of container %s", container.id[:12])
+
+    def _sweep_run(self, container: Container) -> None:
+        directory = os.open(self._parts.paths.containers_run, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                tree.remove(directory, container.id)
+        finally:
+            os.close(directory)
+
+    # -- restarts
+
+    def _plan_restart(self, container: Container) -> None:
+        document = container.document
+        if document.started_at and document.finished_at:
+            steady = parse_rfc3339(document.finished_at) - document.started_at > _STEADY * 10**9
+            if steady:
+                document.restart_count = 0
+        delay = min(_RESTART_FIRST * 2 ** min(document.restart_count, 16), _RESTART_MOST)
+        timer = threading.Timer(delay, self._restart_now, (container,))
+        timer.daemon = True
+        container.restart_timer = timer
+        timer.start()
+
+    def _restart_now(self, container: Container) -> None:
+        with container.operation:
+            container.restart_timer = None
+            if container.state is not State.RESTARTING or self._closing:
+                return
+            container.document.restart_count += 1
+            try:
+                self.start(container)
+            except CarboyError:
+                _log.exception("restart of container %s", container.id[:12])
+
+    def cancel_restart(self, container: Container) -> None:
+        """A stop while it waits for its restart: it stays ended."""
+        timer, container.restart_timer = container.restart_timer, None
+        if timer is not None:
+            timer.cancel()
+        with container.mutex:
+            if container.state is State.RESTARTING:
+                container.become(State.EXITED)
+                told = container.take_waiters("not-running", "next-exit")
+            else:
+                told = []
+        for done in told:
+            done(response_of(container))
+
+    def _remove_quietly(self, container: Container) -> None:
+        try:
+            with container.operation:
+                self._remove(container)
+        except CarboyError:
+            _log.exception("removal of container %s", container.id[:12])
+
+    # -- after a restart of the daemon
+
+    def recover(self) -> None:
+        """Find the containers of an earlier daemon again; note the ends that nobody saw."""
+        records = []
+        for container in self._index:
+            endpoint = container.document.endpoint
+            if endpoint is not None:
+                records.append((container.id, IPv4Address(endpoint.address)))
+        self._parts.network.restore(records)
+        for container in self._index:
+            try:
+                self._recover(container)
+            except Exception:  # one broken container must not keep the daemon from starting
+                _log.exception("recovery of container %s", container.id[:12])
+
+    def _recover(self, container: Container) -> None:
+        run_directory = self._parts.paths.container_run(container.id)
+        document = container.document
+        if not os.path.isdir(run_directory) and not container.alive and document.state is not State.STARTING:
+            self._recover_ended(container)
+            return
+        try:
+            channel = reconnect(container.id, run_directory)
+            state = channel.request("state").get("state") or {}
+        except CarboyError:
+            state, channel = {}, None
+        container.needs_finish = True
+        if channel is not None and state.get("status") in ("running", "paused"):
+            document.state = State(str(state["status"]))
+            document.pid = int(state["pid"])
+            document.started_at = parse_rfc3339(str(state["started_at"]))
+            container.channel = channel
+            self._listen(container, channel)
+            return
+        if channel is not None:
+            channel.close()
+        if container.alive or document.state is State.STARTING:
+            document.state = State.RUNNING
+            self._ended(container, read_exit(self._parts.paths.container(container.id)) or unknown_exit())
+        else:
+            self.finish(container)
+            self._recover_ended(container)
+
+    def _recover_ended(self, container: Container) -> None:
+        """What an earlier daemon had begun with a container that does not run."""
+        document = container.document
+        if document.state in (State.REMOVING, State.DEAD) or (
+            document.host.auto_remove and document.state is State.EXITED
+        ):
+            if document.state is State.REMOVING:
+                document.state = State.DEAD
+            self._remove_quietly(container)
+        elif document.state is State.RESTARTING:
+            self._plan_restart(container)
+
+    def restart_policies(self) -> None:
+        """After a reboot: start what is to be always running."""
+        for container in self._index:
+            name = container.document.host.restart_policy.name
+            wanted = name == "always" or (name == "unless-stopped" and not container.document.stopped_by_user)
+            if wanted and container.state is State.EXITED:
+                with container.operation, contextlib.suppress(CarboyError):
+                    self.start(container)
+
+    def emit(self, container: Container, action: str, more: dict[str, str] | None = None) -> None:
+        """An event about a container, with the attributes that Docker gives."""
+        document = container.document
+        attributes = {**document.config.labels, "image": document.image_reference, "name": document.name}
+        self._parts.events.publish("container", action, container.id, {**attributes, **(more or {})})
+
+
+def hand_over(channel: Channel, pending: PendingAttach) -> None:
+    """Give a client's socket to the monitor; it is closed here in any case."""
+    try:
+        channel.request("attach", descriptors=[pending.client], **pending.fields)
+    finally:
+        os.close(pending.client)
+
+
+def response_of(container: Container) -> WaitResponse:
+    """What those who wait are told."""
+    return WaitResponse(status_code=container.document.exit_code)
+
+
+def unknown_exit() -> Exit:
+    """An end that nobody saw."""
+    return Exit(
+        exit_code=EXIT_UNKNOWN,
+        oom=False,
+        finished_at=rfc3339(time.time_ns()),
+        error="exit unknown: the container's monitor ended without telling (killed, or a reboot)",
+    )
+
+
+def hostname_of(container: Container) -> str:
+    """The hostname inside."""
+    host = container.document.host
+    if host.uts_mode == "host" or (network_mode(host) == "host" and not container.document.config.hostname):
+        return os.uname().nodename
+    return container.document.config.hostname or container.id[:12]
+
+
+def log_fields(container: Container, path: str) -> Message:
+    """The `log` of a launch."""
+    config = container.document.host.log_config
+    if config.type == "none":
+        return {"driver": "none"}
+    attributes = {}
+    for key in filter(None, config.config.get("labels", "").split(",")):
+        if key in container.document.config.labels:
+            attributes[key] = container.document.config.labels[key]
+    return {
+        "driver": "json-file",
+        "path": path,
+        "max_size": parse_size(config.config.get("max-size", "")),
+        "max_file": int(config.config.get("max-file") or 1),
+        "attrs": attributes,
+    }
+
+
+def parse_size(text: str) -> int:
+    """Bytes in `10m`, `-1` or empty for no limit; raises InvalidArgument."""
+    if text in ("", "-1"):
+        return 0
+    number = text.lower().removesuffix("b").rstrip("kmgt")
+    unit = text.lower().removesuffix("b")[len(number) :]
+    if not number.isdigit() or len(unit) > 1 or int(number) == 0:
+        raise InvalidArgument(f"invalid max-size {text[:40]!r}: expected something like 10m")
+    return int(number) * 1024 ** " kmgt".index(unit or " ")
+
+
+def signal_number(text: str) -> int:
+    """The number of `9`, `KILL`, `SIGKILL`, `SIGRTMIN+3`; raises InvalidArgument."""
+    if text.isascii() and text.isdigit():
+        number = int(text)
+        if 0 < number <= 64:
+            return number
+        raise InvalidArgument(f"invalid signal: {text[:40]}")
+    name = text.upper().removeprefix("SIG")
+    base, plus, offset = name.partition("+")
+    if plus and base == "RTMIN" and offset.isdigit() and int(offset) <= 30:
+        return int(signals.SIGRTMIN) + int(offset)
+    base, minus, offset = name.partition("-")
+    if minus and base == "RTMAX" and offset.isdigit() and int(offset) <= 30:
+        return int(signals.SIGRTMAX) - int(offset)
+    found = signals.Signals.__members__.get(f"SIG{name}")
+    if found is None:
+        raise InvalidArgument(f"invalid signal: {text[:40]}")
+    return int(found)
+
+
+def ensure_bind_source(path: str, *, create: bool) -> None:
+    """The source of a bind mount; `-v` makes it, `--mount` does not."""
+    try:
+        os.stat(path)
+    except FileNotFoundError as error:
+        if not create:
+            raise InvalidArgument(
+                f'invalid mount config for type "bind": bind source path does not exist: {path}'
+            ) from error
+        try:
+            os.makedirs(path, 0o755, exist_ok=True)
+        except OSError as made:
+            raise InvalidArgument(f"error while creating mount source path '{path}': {made.strerror}") from made
+    except (OSError, ValueError) as error:
+        raise InvalidArgument(f"cannot use the bind source {path[:200]!r}: {error}") from error
+
+
+def _identity(user: str, group_add: list[str], rootfs: int) -> Identity:
+    if not needs_account_files(user, group_add):
+        passwd, group = read_account_files(rootfs)
+        try:
+            return resolve(user, group_add, passwd=passwd, group=group)
+        except InvalidArgument:
+            return Identity(0, 0, "/root", tuple(int(number) for number in group_add))
+    passwd, group = read_account_files(rootfs)
+    return resolve(user, group_add, passwd=passwd, group=group)
+
+
+def _resolv_conf(container: Container, *, own_namespace: bool) -> str:
+    host = container.document.host
+    content = _read_host_file(files.ETC_RESOLV_CONF)
+    source = files.resolv_conf_source(content)
+    if source != files.ETC_RESOLV_CONF:
+        content = _read_host_file(source)
+    return files.resolv_conf(
+        content,
+        source=source,
+        nameservers=host.dns,
+        search=host.dns_search,
+        options=host.dns_options,
+        own_namespace=own_namespace,
+    )
+
+
+def _read_host_file(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return file.read(1 << 20).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _write_file(path: str, text: str) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o644)
+    with os.fdopen(descriptor, "wb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise Internal(f"{path} is not a regular file")
+        os.fchmod(descriptor, 0o644)
+        file.write(text.encode("utf-8", "surrogateescape"))
+
+
+def _exit_code_of(error: BaseException) -> int:
+    """Docker's exit code of a start that failed."""
+    text = str(error)
+    if "executable file not found" in text or "no such file or directory" in text.lower():
+        return 127
+    if "permission denied" in text.lower() or "is a directory" in text.lower():
+        return 126
+    return 128

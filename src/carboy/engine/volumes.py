@@ -1,0 +1,257 @@
+"""Volumes: named directories that outlive containers; the first use fills them from the image."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from carboy.engine.events import Events
+from carboy.engine.spec.mounts import check_volume_name, random_volume_name
+from carboy.engine.volumecopy import copy_directory
+from carboy.errors import Conflict, InvalidArgument, NotFound, Unsupported
+from carboy.formats.dockerapi.filters import Filters
+from carboy.formats.dockerapi.times import rfc3339
+from carboy.formats.dockerapi.volumes import (
+    UsageData,
+    Volume,
+    VolumeCreateRequest,
+    VolumeList,
+    VolumesPruned,
+)
+from carboy.linux import tree
+from carboy.linux.paths import open_in_root
+from carboy.store.metadata import Database
+from carboy.store.paths import Paths
+
+_ANONYMOUS = "com.docker.volume.anonymous"
+_KNOWN = ("name", "label", "driver", "dangling")
+
+
+class VolumeDocument(msgspec.Struct, kw_only=True):
+    """The row of table `volumes`."""
+
+    version: int = 1
+    name: str
+    created_at: int
+    labels: dict[str, str] = {}
+    populated: bool = False
+
+
+class Volumes:
+    """The named volumes of one daemon."""
+
+    def __init__(self, paths: Paths, database: Database, events: Events) -> None:
+        self._paths = paths
+        self._database = database
+        self._events = events
+        self._lock = threading.RLock()
+        self._volumes: dict[str, VolumeDocument] = {}
+        self.users: Callable[[], Iterable[tuple[str, str]]] = lambda: ()
+        """Gives (volume name, container id) for every use; set by the containers."""
+        with database.read() as connection:
+            rows = connection.execute("SELECT document FROM volumes").fetchall()
+        for (text,) in rows:
+            document = msgspec.json.decode(text, type=VolumeDocument)
+            self._volumes[document.name] = document
+
+    # -- for containers
+
+    def ensure(self, name: str, labels: dict[str, str], *, anonymous: bool = False) -> bool:
+        """Make the volume unless it exists; says whether it has never been filled."""
+        with self._lock:
+            document = self._volumes.get(name)
+            if document is None:
+                found = {**labels, _ANONYMOUS: ""} if anonymous else labels
+                document = VolumeDocument(name=name, created_at=time.time_ns(), labels=found)
+                self._make(document)
+            return not document.populated
+
+    def path(self, name: str, *, subpath: str = "") -> str:
+        """What is mounted for the volume; raises NotFound."""
+        if name not in self._volumes:
+            raise NotFound(f"get {name[:80]}: no such volume")
+        path = self._paths.volume_data(name)
+        if not subpath:
+            return path
+        if subpath.startswith("/") or ".." in subpath.split("/"):
+            raise InvalidArgument(f"invalid volume subpath {subpath[:80]!r}: it has to stay below the volume")
+        root = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            descriptor = open_in_root(root, subpath, os.O_PATH | os.O_CLOEXEC)
+            try:
+                return os.readlink(f"/proc/self/fd/{descriptor}")
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise NotFound(f"volume {name}: cannot use the subpath {subpath[:80]!r}: {error.strerror}") from error
+        finally:
+            os.close(root)
+
+    def populate(self, name: str, rootfs: int, unsafe_path: str) -> None:
+        """Fill a new volume with what the image has at the place where it is mounted."""
+        with self._lock:
+            document = self._volumes[name]
+            if document.populated:
+                return
+            target = os.open(self._paths.volume_data(name), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                if not os.listdir(target):
+                    _copy_from_image(rootfs, unsafe_path, target)
+            finally:
+                os.close(target)
+            document.populated = True
+            self._save(document)
+
+    # -- api.backend.Volumes
+
+    def create(self, request: VolumeCreateRequest) -> Volume:
+        """Make a volume, or give the one that has the name already."""
+        if request.driver not in ("", "local"):
+            raise NotFound(f'create {request.name[:80]}: plugin "{request.driver[:80]}" not found')
+        if request.driver_opts:
+            raise Unsupported("options of the local volume driver are not supported yet")
+        name = check_volume_name(request.name) if request.name else random_volume_name()
+        self.ensure(name, request.labels, anonymous=not request.name)
+        return self.inspect(name)
+
+    def list(self, filters: Filters) -> VolumeList:
+        """The volumes that pass the filters, by name."""
+        filters.require_known(_KNOWN)
+        used = {name for name, _ in self.users()} if "dangling" in filters else set()
+        found = []
+        for document in sorted(self._volumes.values(), key=lambda one: one.name):
+            dangling = filters.boolean("dangling", default=document.name not in used)
+            if (
+                filters.pattern("name", document.name)
+                and filters.labels(document.labels)
+                and filters.exact("driver", "local")
+                and ("dangling" not in filters or dangling == (document.name not in used))
+            ):
+                found.append(self._shown(document))
+        return VolumeList(volumes=found)
+
+    def inspect(self, unsafe_name: str) -> Volume:
+        """One volume; raises NotFound."""
+        document = self._volumes.get(unsafe_name)
+        if document is None:
+            raise NotFound(f"get {unsafe_name[:80]}: no such volume")
+        return self._shown(document)
+
+    def remove(self, unsafe_name: str, *, force: bool) -> None:
+        """Remove a volume that no container uses."""
+        with self._lock:
+            document = self._volumes.get(unsafe_name)
+            if document is None:
+                if force:
+                    return
+                raise NotFound(f"get {unsafe_name[:80]}: no such volume")
+            used = [container for name, container in self.users() if name == unsafe_name]
+            if used:
+                raise Conflict(
+                    f"remove {unsafe_name}: volume is in use - [{', '.join(dict.fromkeys(used))}]"
+                )
+            self._delete(document)
+
+    def prune(self, filters: Filters) -> VolumesPruned:
+        """Remove what no container uses: anonymous ones, all with the filter `all`."""
+        filters.require_known(("label", "label!", "all"))
+        everything = filters.boolean("all", default=False)
+        result = VolumesPruned()
+        with self._lock:
+            used = {name for name, _ in self.users()}
+            for document in list(self._volumes.values()):
+                wanted = everything or _ANONYMOUS in document.labels
+                if (
+                    wanted
+                    and document.name not in used
+                    and filters.labels(document.labels)
+                    and filters.without_labels(document.labels)
+                ):
+                    result.space_reclaimed += _size(self._paths.volume_data(document.name))
+                    self._delete(document)
+                    result.volumes_deleted.append(document.name)
+        return result
+
+    def usage(self) -> list[Volume]:
+        """Every volume with its size and its number of users."""
+        users = list(self.users())
+        found = []
+        for document in list(self._volumes.values()):
+            volume = self._shown(document)
+            count = sum(1 for name, _ in users if name == document.name)
+            volume.usage_data = UsageData(size=_size(volume.mountpoint), ref_count=count)
+            found.append(volume)
+        return found
+
+    # -- inside
+
+    def _make(self, document: VolumeDocument) -> None:
+        path = self._paths.volume(document.name)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o701)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(f"{path}/_data", 0o755)
+            os.chmod(f"{path}/_data", 0o755)
+        self._save(document)
+        self._volumes[document.name] = document
+        self._events.publish("volume", "create", document.name, {"driver": "local"})
+
+    def _save(self, document: VolumeDocument) -> None:
+        with self._database.write() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO volumes(name, created_at, document) VALUES (?, ?, ?)",
+                (document.name, document.created_at / 1e9, msgspec.json.encode(document)),
+            )
+
+    def _delete(self, document: VolumeDocument) -> None:
+        with self._database.write() as connection:
+            connection.execute("DELETE FROM volumes WHERE name = ?", (document.name,))
+        self._volumes.pop(document.name, None)
+        directory = os.open(self._paths.volumes, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                tree.remove(directory, document.name)
+        finally:
+            os.close(directory)
+        self._events.publish("volume", "destroy", document.name, {"driver": "local"})
+
+    def _shown(self, document: VolumeDocument) -> Volume:
+        return Volume(
+            name=document.name,
+            mountpoint=self._paths.volume_data(document.name),
+            created_at=rfc3339(document.created_at),
+            labels=document.labels or None,
+            options=None,
+        )
+
+
+def _copy_from_image(rootfs: int, unsafe_path: str, target: int) -> None:
+    try:
+        source = open_in_root(rootfs, unsafe_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        copy_directory(source, target)
+    finally:
+        os.close(source)
+
+
+def _size(path: str) -> int:
+    total = 0
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    total += _size(entry.path)
+                else:
+                    total += entry.stat(follow_symlinks=False).st_size
+    except OSError:
+        return total
+    return total
+
+
