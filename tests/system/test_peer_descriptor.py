@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -33,8 +34,9 @@ def test_a_peers_file_is_taken_by_number(tmp_path: Path) -> None:
             assert os.pread(taken, 100, 0) == b"of the client"
             assert not os.get_inheritable(taken)
             os.close(taken)
-            with pytest.raises(OSError, match=""):
+            with pytest.raises(OSError, match="pidfd_getfd") as caught:
                 take_descriptor(connection, 987)
+            assert caught.value.errno == errno.EBADF
     finally:
         listening.close()
         os.waitpid(child, 0)
