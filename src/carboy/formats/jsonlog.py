@@ -209,6 +209,8 @@ def _run(data: bytes, position: int, stop: int, end: int) -> tuple[Batch, int] |
     skipped = last - position - 8 - len(text)
     if skipped // (len(separator) - 2) != data.count(b"\n", position, last):
         return None
+    if (len(text) - len(text.rstrip(b"\\"))) % 2:
+        return None  # the text ends in a backslash and an n: not a newline after all
     fields = _object(b'{"log":"' + tail)
     if b"\\" in text:
         payload = _unescape(text)
@@ -217,9 +219,6 @@ def _run(data: bytes, position: int, stop: int, end: int) -> tuple[Batch, int] |
     return Batch(str(fields.get("stream", "")), str(fields.get("time", "")), payload + b"\n"), last + len(
         tail
     )
-
-
-_ONLY_NEWLINES = b"\\n"
 
 
 def _unescape(text: bytes) -> bytes:

@@ -1,0 +1,100 @@
+"""Control groups on this machine's own hierarchies."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from carboy.errors import InvalidArgument, Unsupported
+from carboy.runtime import cgroups
+
+pytestmark = pytest.mark.needs_root
+
+
+@pytest.fixture
+def group() -> Iterator[cgroups.Cgroup]:
+    made = cgroups.open_cgroup(f"/carboy-test-{os.getpid()}/inner")
+    made.create()
+    yield made
+    made.delete()
+    for hierarchy in cgroups.read_layout().hierarchies:
+        path = f"{hierarchy.mount_point}/carboy-test-{os.getpid()}"
+        if os.path.isdir(path):
+            os.rmdir(path)
+
+
+def test_a_process_lives_pauses_and_dies_in_it(group: cgroups.Cgroup) -> None:
+    with subprocess.Popen(["sleep", "100"]) as child:
+        group.add_process(child.pid)
+        assert group.processes() == [child.pid]
+        group.freeze()
+        assert group.frozen()
+        group.thaw()
+        again = cgroups.attach(group.paths())
+        assert again.processes() == [child.pid]
+        again.close()
+        group.kill_all()
+        assert child.wait(5) == -9
+
+
+def test_limits_are_set_both_ways(group: cgroups.Cgroup) -> None:
+    for limit in (64 << 20, 128 << 20, 32 << 20):
+        group.apply({"memory": {"limit": limit, "swap": limit * 2}, "pids": {"limit": 7}})
+        stats = group.stats()
+        assert (stats["memory"]["usage"]["limit"], stats["pids"]["limit"]) == (limit, 7)
+    group.apply({"cpu": {"shares": 512, "quota": 20000, "period": 50000, "cpus": "0"}})
+
+
+def test_a_limit_of_a_missing_controller_is_named(group: cgroups.Cgroup) -> None:
+    if cgroups.read_layout().of("rdma") is not None:
+        pytest.skip("this kernel has the rdma controller")
+    with pytest.raises(Unsupported, match="rdma"):
+        group.apply({"rdma": {"mlx5_1": {"hcaHandles": 3}}})
+    with pytest.raises(InvalidArgument, match=r"cpu\.cpus"):
+        group.apply({"cpu": {"cpus": "4000"}})
+
+
+def test_devices_are_denied(group: cgroups.Cgroup) -> None:
+    group.apply(
+        {
+            "devices": [
+                {"allow": False, "access": "rwm"},
+                {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rw"},
+            ]
+        }
+    )
+    script = "read go; head -c1 /dev/zero >/dev/null; echo $?; echo x >/dev/null; echo $?"
+    with subprocess.Popen(
+        ["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as child:
+        group.add_process(child.pid)
+        out, _ = child.communicate(b"go\n", timeout=5)
+    assert out.split() == [b"1", b"0"]
+
+
+def test_the_kernels_kill_for_memory_is_counted(group: cgroups.Cgroup) -> None:
+    group.apply({"memory": {"limit": 8 << 20, "swap": 8 << 20}})
+    with subprocess.Popen(
+        ["sh", "-c", "read go; exec tail /dev/zero"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as child:
+        group.add_process(child.pid)
+        child.communicate(b"go\n", timeout=10)
+    assert child.returncode == -9
+    assert group.oom_kills() == 1
+
+
+def test_delete_kills_who_is_left_and_groups_below() -> None:
+    group = cgroups.open_cgroup(f"/carboy-test-{os.getpid()}b")
+    group.create()
+    below = cgroups.open_cgroup(f"/carboy-test-{os.getpid()}b/x")
+    below.create()
+    with subprocess.Popen(["sleep", "100"]) as child:
+        below.add_process(child.pid)
+        below.close()
+        # The reaper of this child is the test: the group is empty once the process is a zombie.
+        group.delete()
+        assert child.wait(5) == -9
+    assert cgroups.read_layout().of("freezer") is not None
