@@ -33,7 +33,7 @@ from carboy.formats.dockerapi.images import (
 )
 from carboy.formats.dockerapi.progress import ProgressDetail, ProgressMessage
 from carboy.formats.reference import Reference, parse, parse_repository
-from carboy.store.content import ContentStore
+from carboy.store.content import ContentStore, storage_error
 from carboy.store.gc import BLOB, LAYER, Collector, Key
 from carboy.store.layers import Layer, LayerStore
 from carboy.store.leases import Lease, Leases
@@ -341,7 +341,10 @@ class _Making:
         if expected is not None and self._layers.exists(expected):
             layer = self._layers.get(expected)
         else:
-            layer = make()
+            try:
+                layer = make()
+            except OSError as error:
+                raise storage_error(error, "store the layer") from error
         self._sizes[layer.diff_id] = layer.size
         return layer
 

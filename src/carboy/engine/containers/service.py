@@ -1,0 +1,616 @@
+"""The containers of one daemon: fulfils `api.backend.Containers`."""
+
+from __future__ import annotations
+
+import base64
+import builtins
+import contextlib
+import itertools
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+
+from carboy.digest import Digest
+from carboy.engine.containers import views
+from carboy.engine.containers.document import Container, ContainerDocument, PendingAttach
+from carboy.engine.containers.index import Index
+from carboy.engine.containers.lifecycle import (
+    Lifecycle,
+    Parts,
+    ensure_bind_source,
+    hand_over,
+    parse_size,
+    response_of,
+    signal_number,
+)
+from carboy.engine.containers.states import State
+from carboy.engine.images.service import ImageService
+from carboy.engine.images.users import CommitSubject, ContainerImage, ContainerUse
+from carboy.engine.logs import LogFile, replay
+from carboy.engine.monitors import Channel
+from carboy.engine.names import check_name, random_name
+from carboy.engine.spec.check import check_request, joined, network_mode
+from carboy.engine.spec.devices import device_rules, linux_devices
+from carboy.engine.spec.mounts import PlannedMount, plan_mounts
+from carboy.engine.spec.process import arguments, merge_image_config, working_directory
+from carboy.errors import CarboyError, Conflict, InvalidArgument, NotFound, NotModified, Unavailable
+from carboy.formats.dockerapi.containers import (
+    ContainerConfig,
+    ContainerInspect,
+    ContainerSummary,
+    CreateRequest,
+    CreateResponse,
+    HostConfig,
+    WaitResponse,
+)
+from carboy.formats.dockerapi.filters import Filters
+from carboy.formats.dockerapi.streams import AttachOptions, LogOptions
+from carboy.formats.dockerapi.wire import from_plain
+from carboy.formats.spawner import StepError
+
+from carboy.linux import tree
+from carboy.store.metadata import Database
+
+DEFAULT_STOP_TIMEOUT = 10
+_KILL_TIMEOUT = 15.0
+
+
+class Containers:
+    """Create, look, change, end."""
+
+    def __init__(self, parts: Parts, images: ImageService, database: Database, *, driver: str) -> None:
+        self._parts = parts
+        self._images = images
+        self._driver = driver
+        self.index = Index(database)
+        self.lifecycle = Lifecycle(parts, self.index, remove=self._remove_ended)
+        self._numbers = itertools.count()
+        parts.volumes.users = self._volume_uses
+
+    def load(self) -> None:
+        """Read the records, find what still runs, sweep what is ours and unfinished."""
+        self.index.load()
+        self._sweep()
+        self.lifecycle.recover()
+
+    def find(self, unsafe_ref: str) -> Container:
+        """By id, name or prefix."""
+        return self.index.find(unsafe_ref)
+
+    # -- create
+
+    def create(self, request: CreateRequest, *, name: str | None, platform: str | None) -> CreateResponse:
+        """Make a container, ready to be started; nothing is left behind when it cannot be."""
+        if platform and platform.partition("/")[0] != "linux":
+            raise InvalidArgument(f"platform {platform[:40]!r} is not supported: only linux")
+        container_id = secrets.token_hex(32)
+        checked = check_name(name) if name else random_name(self.index.is_taken)
+        self.index.reserve(checked, container_id)
+        try:
+            if not request.image:
+                raise InvalidArgument("no image was given: create needs the field Image")
+            with self._images.pinned(request.image) as image:
+                return self._create(container_id, checked, request, image)
+        except BaseException:
+            self.index.release(checked, container_id)
+            raise
+
+    def _create(
+        self, container_id: str, name: str, request: CreateRequest, image: ContainerImage
+    ) -> CreateResponse:
+        config, host = request.container_config(), request.host_config
+        inherited, _ = from_plain(msgspec.to_builtins(image.config.config), ContainerConfig)
+        merge_image_config(config, inherited)
+        warnings = check_request(config, host, self._parts.facts)
+        arguments(config)
+        working_directory(config)
+        signal_number(config.stop_signal or "SIGTERM")
+        parse_size(host.log_config.config.get("max-size", ""))
+        device_rules(host)
+        linux_devices(host)
+        self._check_joined(host)
+        mounts, more = plan_mounts(config, host, self._inherited_mounts(host))
+        warnings += more
+        warnings += [f"Field {field} is not known and was ignored." for field in request.unknown_fields]
+        for mount in mounts:
+            if mount.type == "bind":
+                ensure_bind_source(mount.source, create=mount.create_source)
+        _fill_defaults(config, host, container_id)
+        document = ContainerDocument(
+            id=container_id,
+            name=name,
+            created_at=time.time_ns(),
+            image_id=str(image.id),
+            image_reference=request.image,
+            diff_ids=[str(diff_id) for diff_id in image.diff_ids],
+            config=config,
+            host=host,
+            mounts=mounts,
+            requested_address=_requested_address(request),
+        )
+        container = Container(document)
+        try:
+            self._parts.snapshots.prepare(container_id, image.diff_ids)
+            self._make_volumes(container)
+            self.index.add(container)
+        except BaseException:
+            self._remove_files(container_id)
+            raise
+        self.lifecycle.emit(container, "create")
+        return CreateResponse(id=container_id, warnings=warnings)
+
+    def _check_joined(self, host: HostConfig) -> None:
+        for mode in (network_mode(host), host.pid_mode, host.ipc_mode):
+            reference = joined(mode)
+            if reference is not None:
+                self.index.find(reference)
+
+    def _inherited_mounts(self, host: HostConfig) -> builtins.list[PlannedMount]:
+        found: dict[str, PlannedMount] = {}
+        for text in host.volumes_from:
+            reference, _, mode = text.partition(":")
+            if mode not in ("", "rw", "ro"):
+                raise InvalidArgument(f"invalid volumes-from mode: {mode[:40]}")
+            for mount in self.index.find(reference).document.mounts:
+                if mount.type != "tmpfs":
+                    copy = msgspec.structs.replace(mount, anonymous=False)
+                    copy.read_only = copy.read_only or mode == "ro"
+                    found[mount.destination] = copy
+        return list(found.values())
+
+    def _make_volumes(self, container: Container) -> None:
+        empty = []
+        for mount in container.document.mounts:
+            if mount.type == "volume":
+                fresh = self._parts.volumes.ensure(mount.source, mount.labels, anonymous=mount.anonymous)
+                if fresh and not mount.no_copy and not mount.subpath:
+                    empty.append(mount)
+        if not empty:
+            return
+        rootfs = self._parts.snapshots.mount(container.id, container.diff_ids, read_only=True)
+        try:
+            for mount in empty:
+                self._parts.volumes.populate(mount.source, rootfs, mount.destination)
+        finally:
+            os.close(rootfs)
+
+    # -- life
+
+    def start(self, unsafe_ref: str) -> None:
+        """Start; NotModified when it runs already."""
+        container = self.find(unsafe_ref)
+        with container.operation:
+            self.lifecycle.cancel_restart(container)
+            try:
+                self.lifecycle.start(container)
+            except CarboyError as error:
+                raise _start_error(error, container) from error
+
+    def stop(self, unsafe_ref: str, *, timeout: int | None, signal: str | None) -> None:
+        """Ask it to end, and kill it after the time-out (-1: never)."""
+        container = self.find(unsafe_ref)
+        with container.operation:
+            container.document.stopped_by_user = True
+            self.lifecycle.cancel_restart(container)
+            if not container.alive:
+                raise NotModified(f"container {container.name} is not running")
+            self._stop(container, timeout=timeout, signal=signal)
+        self.lifecycle.emit(container, "stop")
+
+    def _stop(self, container: Container, *, timeout: int | None, signal: str | None) -> None:
+        config = container.document.config
+        number = signal_number(signal or config.stop_signal or "SIGTERM")
+        if timeout is None:
+            timeout = DEFAULT_STOP_TIMEOUT if config.stop_timeout is None else config.stop_timeout
+        if container.state is State.PAUSED:
+            self._resume(container)
+        self._signal(container, number)
+        if not container.wait_ended(None if timeout < 0 else timeout):
+            self._kill(container)
+
+    def _kill(self, container: Container) -> None:
+        self._signal(container, 9)
+        if not container.wait_ended(_KILL_TIMEOUT):
+            raise Unavailable(f"container {container.name} did not end within {_KILL_TIMEOUT:g} s of SIGKILL")
+
+    def restart(self, unsafe_ref: str, *, timeout: int | None, signal: str | None) -> None:
+        """Stop if it runs, then start."""
+        container = self.find(unsafe_ref)
+        with container.operation:
+            self.lifecycle.cancel_restart(container)
+            auto_remove = container.document.host.auto_remove
+            try:
+                container.document.host.auto_remove = False
+                if container.alive:
+                    container.document.stopped_by_user = True
+                    self._stop(container, timeout=timeout, signal=signal)
+                self.lifecycle.start(container)
+            except CarboyError as error:
+                raise _start_error(error, container) from error
+            finally:
+                container.document.host.auto_remove = auto_remove
+        self.lifecycle.emit(container, "restart")
+
+    def kill(self, unsafe_ref: str, *, signal: str | None) -> None:
+        """Send a signal; with SIGKILL (the default) wait for the end."""
+        container = self.find(unsafe_ref)
+        number = signal_number(signal or "SIGKILL")
+        self._require_running(container, "kill container")
+        if number == 9:
+            container.document.stopped_by_user = True
+            self._kill(container)
+        else:
+            self._signal(container, number)
+        self.lifecycle.emit(container, "kill", {"signal": str(number)})
+
+    def pause(self, unsafe_ref: str) -> None:
+        """Freeze every process."""
+        container = self.find(unsafe_ref)
+        with container.operation:
+            channel = self._require_running(container, "pause container")
+            if container.state is State.PAUSED:
+                raise Conflict(f"Container {container.id} is already paused")
+            channel.request("pause")
+            with container.mutex:
+                container.become(State.PAUSED)
+            self.index.save(container)
+        self.lifecycle.emit(container, "pause")
+
+    def unpause(self, unsafe_ref: str) -> None:
+        """Let the processes go on."""
+        container = self.find(unsafe_ref)
+        with container.operation:
+            self._require_running(container, "unpause container")
+            if container.state is not State.PAUSED:
+                raise Conflict(f"Container {container.id} is not paused")
+            self._resume(container)
+            self.index.save(container)
+        self.lifecycle.emit(container, "unpause")
+
+    def _resume(self, container: Container) -> None:
+        self.channel(container).request("resume")
+        with container.mutex:
+            if container.state is State.PAUSED:
+                container.become(State.RUNNING)
+
+    def rename(self, unsafe_ref: str, name: str) -> None:
+        """Give it another name."""
+        container = self.find(unsafe_ref)
+        if not name:
+            raise InvalidArgument("Neither old nor new names may be empty")
+        checked = check_name(name)
+        with container.operation:
+            before = container.name
+            if checked == before:
+                raise InvalidArgument("Renaming a container with the same name as its current name")
+            self.index.reserve(checked, container.id)
+            container.document.name = checked
+            try:
+                self.index.save(container)
+            except BaseException:
+                container.document.name = before
+                self.index.release(checked, container.id)
+                raise
+            self.index.release(before, container.id)
+        self.lifecycle.emit(container, "rename", {"oldName": f"/{before}"})
+
+    def resize(self, unsafe_ref: str, *, rows: int, cols: int) -> None:
+        """Set the terminal's size."""
+        container = self.find(unsafe_ref)
+        channel = self._require_running(container, "resize container")
+        channel.request("resize", rows=rows, cols=cols)
+        self.lifecycle.emit(container, "resize", {"height": str(rows), "width": str(cols)})
+
+    # -- removal
+
+    def remove(self, unsafe_ref: str, *, force: bool, volumes: bool) -> None:
+        """Remove it; a running one only with `force`."""
+        container = self.find(unsafe_ref)
+        with container.operation:
+            if container.state is State.REMOVING:
+                raise Conflict(f"removal of container {container.name} is already in progress")
+            self.lifecycle.cancel_restart(container)
+            if container.alive:
+                if not force:
+                    paused = "paused" if container.state is State.PAUSED else "running"
+                    raise Conflict(
+                        f'cannot remove container "{container.name}": container is {paused}:'
+                        " stop the container before removing or force remove"
+                    )
+                container.document.stopped_by_user = True
+                self._kill(container)
+            self.lifecycle.finish(container)
+            self._remove(container, volumes=volumes)
+
+    def _remove_ended(self, container: Container) -> None:
+        """`--rm`: with its anonymous volumes."""
+        if container.state in (State.EXITED, State.CREATED, State.DEAD):
+            self._remove(container, volumes=True)
+
+    def _remove(self, container: Container, *, volumes: bool) -> None:
+        with contextlib.suppress(NotFound):
+            if self.index.find(container.id) is not container:
+                raise NotFound(container.id)
+            with container.mutex:
+                container.become(State.REMOVING)
+            try:
+                self._remove_files(container.id)
+                self.index.remove(container)
+            except BaseException:
+                with container.mutex:
+                    container.become(State.DEAD)
+                raise
+            self._told_removed(container)
+            if volumes:
+                self._remove_anonymous_volumes(container)
+            self.lifecycle.emit(container, "destroy")
+
+    def _told_removed(self, container: Container) -> None:
+        with container.mutex:
+            told = container.take_waiters("removed", "not-running", "next-exit")
+            pending, container.pending = container.pending, []
+        for done in told:
+            done(response_of(container))
+        for one in pending:
+            with contextlib.suppress(OSError):
+                os.close(one.client)
+
+    def _remove_anonymous_volumes(self, container: Container) -> None:
+        for mount in container.document.mounts:
+            if mount.type == "volume" and mount.anonymous:
+                with contextlib.suppress(Conflict, NotFound):
+                    self._parts.volumes.remove(mount.source, force=True)
+
+    def _remove_files(self, container_id: str) -> None:
+        for path in (self._parts.paths.containers, self._parts.paths.containers_run):
+            directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                with contextlib.suppress(FileNotFoundError):
+                    tree.remove(directory, container_id)
+            finally:
+                os.close(directory)
+
+    def _sweep(self) -> None:
+        """Remove the directories of containers that were never finished, or already forgotten."""
+        known = {container.id for container in self.index}
+        for path in (self._parts.paths.containers, self._parts.paths.containers_run):
+            for name in os.listdir(path):
+                if name not in known and len(name) == 64:
+                    self._remove_files(name)
+
+    # -- looking
+
+    def list(
+        self,
+        *,
+        all: bool,  # noqa: A002 - the API's own word
+        limit: int | None,
+        size: bool,
+        filters: Filters,
+    ) -> builtins.list[ContainerSummary]:
+        """Containers, newest first."""
+        found = views.list_containers(
+            self.index.all(), self._parts.paths, self.lifecycle, everything=all, limit=limit, filters=filters
+        )
+        if size:
+            for container, summary in found:
+                summary.size_rw = self._parts.snapshots.usage(container.id)
+                summary.size_root_fs = summary.size_rw + self._image_size(container)
+        return [summary for _, summary in found]
+
+    def inspect(self, unsafe_ref: str, *, size: bool) -> ContainerInspect:
+        """Everything about one container."""
+        container = self.find(unsafe_ref)
+        found = views.inspect(
+            container, self._parts.paths, driver=self._driver, log_path=self.lifecycle.log_path(container)
+        )
+        if size:
+            found.size_rw = self._parts.snapshots.usage(container.id)
+            found.size_root_fs = found.size_rw + self._image_size(container)
+        return found
+
+    def _image_size(self, container: Container) -> int:
+        record = self._images.records.get(Digest.parse(container.document.image_id))
+        return record.size if record is not None else 0
+
+    def wait(self, unsafe_ref: str, condition: str, done: Callable[[WaitResponse], None]) -> Callable[[], None]:
+        """Call `done` when the container is not-running, has had its next-exit, or is removed."""
+        if condition not in ("not-running", "next-exit", "removed"):
+            raise InvalidArgument(f'invalid condition: "{condition[:40]}"')
+        container = self.find(unsafe_ref)
+        number = next(self._numbers)
+        with container.mutex:
+            ended = not container.alive and container.state not in (State.STARTING, State.RESTARTING)
+            if not (condition == "not-running" and ended):
+                container.waiters[number] = (condition, done)
+
+                def cancel() -> None:
+                    with container.mutex:
+                        container.waiters.pop(number, None)
+
+                return cancel
+        done(response_of(container))
+        return lambda: None
+
+    # -- streams
+
+    def logs(self, unsafe_ref: str, options: LogOptions) -> LogFile:
+        """Read the log."""
+        container = self.find(unsafe_ref)
+        path = self.lifecycle.log_path(container)
+        if not path:
+            raise InvalidArgument("configured logging driver does not support reading")
+        if not options.stdout and not options.stderr:
+            raise InvalidArgument("Bad parameters: you must choose at least one stream")
+        return LogFile(path, options, tty=container.document.config.tty, alive=lambda: container.alive)
+
+    def attach(self, unsafe_ref: str, options: AttachOptions) -> Attachment:
+        """Prepare to join the streams; a container that does not run yet is joined at its start."""
+        container = self.find(unsafe_ref)
+        if container.state is State.PAUSED:
+            raise Conflict(f"container {container.id} is paused, unpause the container before attach")
+        if container.state is State.RESTARTING:
+            raise Conflict(f"container {container.id} is restarting, wait until the container is running")
+        return Attachment(self, container, options)
+
+    # -- for images and volumes
+
+    def image_uses(self) -> Iterator[ContainerUse]:
+        """Every container's image."""
+        for container in self.index:
+            yield ContainerUse(
+                container_id=container.id,
+                image_id=Digest.parse(container.document.image_id),
+                diff_ids=container.diff_ids,
+                running=container.alive,
+            )
+
+    def for_commit(self, unsafe_ref: str) -> CommitSubject:
+        """What `commit` needs."""
+        container = self.find(unsafe_ref)
+
+        @contextmanager
+        def pause() -> Iterator[None]:
+            with container.operation:
+                paused = container.state is State.RUNNING
+                if paused:
+                    self.channel(container).request("pause")
+                try:
+                    yield
+                finally:
+                    if paused and container.alive:
+                        with contextlib.suppress(CarboyError):
+                            self.channel(container).request("resume")
+
+        return CommitSubject(
+            container_id=container.id,
+            image_id=Digest.parse(container.document.image_id),
+            diff_ids=container.diff_ids,
+            config=container.document.config,
+            pause=pause,
+        )
+
+    def _volume_uses(self) -> Iterator[tuple[str, str]]:
+        for container in self.index:
+            for mount in container.document.mounts:
+                if mount.type == "volume":
+                    yield mount.source, container.id
+
+    # -- monitors
+
+    def channel(self, container: Container) -> Channel:
+        """The monitor's channel; raises Conflict when there is none."""
+        with container.mutex:
+            channel = container.channel
+        if channel is None:
+            raise Conflict(f"container {container.id} is not running")
+        return channel
+
+    def _require_running(self, container: Container, what: str) -> Channel:
+        if not container.alive:
+            raise Conflict(f"cannot {what}: {container.name}: container {container.id} is not running")
+        return self.channel(container)
+
+    def _signal(self, container: Container, number: int) -> None:
+        try:
+            self.channel(container).request("signal", signal=number)
+        except (Conflict, Unavailable):
+            if container.alive:
+                container.wait_ended(2.0)
+        except CarboyError:
+            if container.alive and container.wait_ended(0.5) is False:
+                raise
+
+
+class Attachment:
+    """A client about to join a container's streams."""
+
+    def __init__(self, containers: Containers, container: Container, options: AttachOptions) -> None:
+        self._containers = containers
+        self._container = container
+        self._options = options
+
+    @property
+    def tty(self) -> bool:
+        """Whether the stream is raw."""
+        return self._container.document.config.tty
+
+    def hand_over(self, client: int, initial: bytes) -> None:
+        """Give the client to the monitor, now or at the start."""
+        options, container = self._options, self._container
+        try:
+            if options.logs:
+                self._replay(client)
+        except OSError:
+            os.close(client)
+            return
+        if not options.stream:
+            os.close(client)
+            return
+        pending = PendingAttach(
+            client=client,
+            fields={
+                "stdin": options.stdin and container.document.config.open_stdin,
+                "stdout": options.stdout,
+                "stderr": options.stderr,
+                "detach_keys": options.detach_keys or "",
+                "initial": base64.b64encode(initial).decode(),
+            },
+        )
+        with container.mutex:
+            channel = container.channel
+            if channel is None:
+                if container.state in (State.REMOVING, State.DEAD):
+                    os.close(client)
+                else:
+                    container.pending.append(pending)
+        if channel is not None:
+            hand_over(channel, pending)
+        self._containers.lifecycle.emit(container, "attach")
+
+    def abandon(self) -> None:
+        """Nothing was prepared."""
+
+    def _replay(self, client: int) -> None:
+        options = LogOptions(stdout=self._options.stdout, stderr=self._options.stderr)
+        with contextlib.suppress(InvalidArgument):
+            replay(self._containers.logs(self._container.id, options), client)
+
+
+def _fill_defaults(config: ContainerConfig, host: HostConfig, container_id: str) -> None:
+    """What inspect shows filled in."""
+    if not config.hostname and network_mode(host) != "host" and host.uts_mode != "host":
+        config.hostname = container_id[:12]
+    host.network_mode = host.network_mode or "default"
+    host.log_config.type = host.log_config.type or "json-file"
+    host.ipc_mode = host.ipc_mode or "private"
+    host.cgroupns_mode = host.cgroupns_mode or "private"
+    host.restart_policy.name = host.restart_policy.name or "no"
+    host.shm_size = host.shm_size or 64 << 20
+    host.runtime = "carboy"
+    if host.memory and not host.memory_swap:
+        host.memory_swap = host.memory * 2
+
+
+def _requested_address(request: CreateRequest) -> str:
+    for settings in request.networking_config.endpoints_config.values():
+        if settings.ipam_config is not None and settings.ipam_config.ipv4_address:
+            return settings.ipam_config.ipv4_address
+    return ""
+
+
+def _start_error(error: CarboyError, container: Container) -> CarboyError:
+    """A failed start in the words that clients match on."""
+
+    if not isinstance(error, StepError):
+        return error
+    text = f"failed to create task for container {container.id[:12]}: OCI runtime create failed: {error.text}: unknown"
+    lower = error.text.lower()
+    if error.step in ("exec", "cwd", "user") or "not found in $path" in lower or "permission denied" in lower:
+        return InvalidArgument(text)
+    translated = StepError(error.category, error.step, text, errno=error.errno)
+    return translated

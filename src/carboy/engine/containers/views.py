@@ -1,0 +1,293 @@
+"""Containers as the API shows them: summaries, filters, inspect."""
+
+from __future__ import annotations
+
+import time
+
+from carboy.engine.containers.document import Container
+from carboy.engine.containers.lifecycle import Lifecycle
+from carboy.engine.containers.states import ALIVE, State
+from carboy.engine.spec.check import network_mode
+from carboy.engine.spec.mounts import PlannedMount
+from carboy.errors import InvalidArgument
+from carboy.formats.dockerapi.containers import (
+    ContainerInspect,
+    ContainerState,
+    ContainerSummary,
+    EndpointSettings,
+    GraphDriver,
+    MountPoint,
+    NetworkSettings,
+    SummaryHostConfig,
+    SummaryNetworkSettings,
+)
+from carboy.formats.dockerapi.filters import Filters
+from carboy.formats.dockerapi.times import ZERO_TIME, parse_rfc3339, rfc3339
+from carboy.store.paths import Paths
+
+KNOWN_FILTERS = (
+    "ancestor before exited expose health id is-task isolation label name network publish since status volume"
+).split()
+
+
+def shown_state(state: State) -> str:
+    """The word that clients know."""
+    return State.CREATED.value if state is State.STARTING else state.value
+
+
+def human_duration(seconds: float) -> str:
+    """A length of time in Docker's words: `5 seconds`, `About a minute`, `3 hours`."""
+    whole = int(seconds)
+    if whole < 1:
+        return "Less than a second"
+    if whole == 1:
+        return "1 second"
+    if whole < 60:
+        return f"{whole} seconds"
+    minutes = whole // 60
+    if minutes == 1:
+        return "About a minute"
+    if minutes < 60:
+        return f"{minutes} minutes"
+    hours = int(seconds / 3600 + 0.5)
+    if hours == 1:
+        return "About an hour"
+    if hours < 48:
+        return f"{hours} hours"
+    for limit, unit, size in ((24 * 14, "days", 24), (24 * 60, "weeks", 24 * 7), (24 * 730, "months", 24 * 30)):
+        if hours < limit:
+            return f"{hours // size} {unit}"
+    return f"{hours // 24 // 365} years"
+
+
+def status_text(container: Container, now: float) -> str:
+    """`Up 5 minutes`, `Exited (0) 2 hours ago`, `Created`."""
+    document = container.document
+    match document.state:
+        case State.RUNNING:
+            return f"Up {human_duration(now - document.started_at / 1e9)}"
+        case State.PAUSED:
+            return f"Up {human_duration(now - document.started_at / 1e9)} (Paused)"
+        case State.RESTARTING:
+            return f"Restarting ({document.exit_code}) {_ago(document.finished_at, now)}"
+        case State.EXITED:
+            return f"Exited ({document.exit_code}) {_ago(document.finished_at, now)}"
+        case State.REMOVING:
+            return "Removal In Progress"
+        case State.DEAD:
+            return "Dead"
+        case State.CREATED | State.STARTING:
+            return "Created"
+
+
+def _ago(moment: str, now: float) -> str:
+    return f"{human_duration(now - parse_rfc3339(moment) / 1e9)} ago" if moment else ""
+
+
+def summary(container: Container, paths: Paths, now: float) -> ContainerSummary:
+    """One line of a listing."""
+    document = container.document
+    config = document.config
+    return ContainerSummary(
+        id=document.id,
+        names=[f"/{document.name}"],
+        image=document.image_reference,
+        image_id=document.image_id,
+        command=" ".join(_quoted(word) for word in [*(config.entrypoint or []), *(config.cmd or [])]),
+        created=document.created_at // 10**9,
+        labels=config.labels,
+        state=shown_state(document.state),
+        status=status_text(container, now),
+        host_config=SummaryHostConfig(network_mode=document.host.network_mode or "default"),
+        network_settings=SummaryNetworkSettings(networks=_networks(container)),
+        mounts=[mount_point(mount, paths) for mount in document.mounts if mount.type != "tmpfs"],
+    )
+
+
+def _quoted(word: str) -> str:
+    return f"'{word}'" if " " in word else word
+
+
+def _networks(container: Container) -> dict[str, EndpointSettings]:
+    mode = network_mode(container.document.host)
+    if mode.startswith("container:"):
+        return {}
+    endpoint = container.document.endpoint
+    settings = EndpointSettings(network_id=network_id(mode))
+    if endpoint is not None:
+        settings.ip_address = endpoint.address
+        settings.ip_prefix_len = endpoint.prefix
+        settings.gateway = endpoint.gateway
+        settings.mac_address = endpoint.mac
+        settings.endpoint_id = container.id
+    return {mode: settings}
+
+
+def network_id(name: str) -> str:
+    """The constant id of a built-in network: 64 hexadecimal digits, recognisable by eye."""
+    return name.encode().hex().ljust(64, "0")[:64]
+
+
+def mount_point(mount: PlannedMount, paths: Paths) -> MountPoint:
+    """A mount as inspect shows it."""
+    if mount.type == "volume":
+        return MountPoint(
+            type="volume",
+            name=mount.source,
+            source=paths.volume_data(mount.source),
+            destination=mount.destination,
+            driver="local",
+            mode=mount.mode,
+            rw=not mount.read_only,
+        )
+    return MountPoint(
+        type=mount.type,
+        source=mount.source,
+        destination=mount.destination,
+        mode=mount.mode,
+        rw=not mount.read_only,
+        propagation=mount.propagation,
+    )
+
+
+def inspect(container: Container, paths: Paths, *, driver: str, log_path: str) -> ContainerInspect:
+    """Everything about one container."""
+    document = container.document
+    config = document.config
+    bundle = paths.container(document.id)
+    words = [*(config.entrypoint or []), *(config.cmd or [])]
+    networks = _networks(container)
+    settings = NetworkSettings(networks=networks)
+    if "bridge" in networks:
+        bridge = networks["bridge"]
+        settings.ip_address, settings.ip_prefix_len = bridge.ip_address, bridge.ip_prefix_len
+        settings.gateway, settings.mac_address = bridge.gateway, bridge.mac_address
+        settings.endpoint_id = bridge.endpoint_id
+    if document.pid:
+        settings.sandbox_key = f"/proc/{document.pid}/ns/net"
+        settings.sandbox_id = document.id
+    return ContainerInspect(
+        id=document.id,
+        created=rfc3339(document.created_at),
+        path=words[0] if words else "",
+        args=words[1:],
+        state=ContainerState(
+            status=shown_state(document.state),
+            running=document.state in ALIVE or document.state is State.RESTARTING,
+            paused=document.state is State.PAUSED,
+            restarting=document.state is State.RESTARTING,
+            oom_killed=document.oom_killed,
+            dead=document.state is State.DEAD,
+            pid=document.pid,
+            exit_code=document.exit_code,
+            error=document.error,
+            started_at=rfc3339(document.started_at) if document.started_at else ZERO_TIME,
+            finished_at=document.finished_at or ZERO_TIME,
+        ),
+        image=document.image_id,
+        resolv_conf_path=f"{bundle}/resolv.conf",
+        hostname_path=f"{bundle}/hostname",
+        hosts_path=f"{bundle}/hosts",
+        log_path=log_path,
+        name=f"/{document.name}",
+        restart_count=document.restart_count,
+        driver=driver,
+        exec_ids=list(container.exec_ids) or None,
+        host_config=document.host,
+        graph_driver=GraphDriver(name=driver, data={"UpperDir": paths.upper(document.id)}),
+        mounts=[mount_point(mount, paths) for mount in document.mounts if mount.type != "tmpfs"],
+        config=config,
+        network_settings=settings,
+    )
+
+
+class Listing:
+    """Docker's filters of `GET /containers/json`."""
+
+    def __init__(self, filters: Filters, everything: list[Container], lifecycle: Lifecycle) -> None:
+        filters.require_known(KNOWN_FILTERS)
+        self._filters = filters
+        self._lifecycle = lifecycle
+        self._before = self._reference("before", everything)
+        self._since = self._reference("since", everything)
+        for code in filters.get("exited"):
+            if not code.lstrip("-").isdigit():
+                raise InvalidArgument(f"invalid filter 'exited={code[:40]}'")
+        for status in filters.get("status"):
+            if status not in {state.value for state in State if state is not State.STARTING}:
+                raise InvalidArgument(f"invalid filter 'status={status[:40]}'")
+
+    def _reference(self, name: str, everything: list[Container]) -> int | None:
+        moments = [
+            container.document.created_at
+            for value in self._filters.get(name)
+            for container in everything
+            if container.id.startswith(value) or container.name == value.removeprefix("/")
+        ]
+        if name in self._filters and not moments:
+            raise InvalidArgument(f"no such container: {self._filters.get(name)[0][:80]}")
+        return moments[0] if moments else None
+
+    @property
+    def implies_all(self) -> bool:
+        """Whether the filters ask for containers that do not run."""
+        return any(name in self._filters for name in ("status", "exited", "before", "since"))
+
+    def shows(self, container: Container) -> bool:
+        """Whether the container passes."""
+        filters, document = self._filters, container.document
+        if not filters:
+            return True
+        if "exited" in filters:
+            ended = document.state is State.EXITED and document.started_at
+            if not ended or str(document.exit_code) not in filters.get("exited"):
+                return False
+        if self._before is not None and document.created_at >= self._before:
+            return False
+        if self._since is not None and document.created_at <= self._since:
+            return False
+        mounts = [text for mount in document.mounts for text in (mount.source, mount.destination)]
+        mode = network_mode(document.host)
+        return (
+            filters.prefix("id", document.id)
+            and (filters.pattern("name", document.name) or filters.pattern("name", f"/{document.name}"))
+            and filters.labels(document.config.labels)
+            and filters.exact("status", shown_state(document.state))
+            and filters.any_of("volume", mounts)
+            and filters.any_of("network", (mode, network_id(mode)))
+            and filters.any_of("health", ("none",))
+            and filters.any_of("ancestor", self._ancestors(container))
+            and "publish" not in filters
+            and filters.any_of("expose", [*document.config.exposed_ports, *(port.partition("/")[0] for port in document.config.exposed_ports)])
+        )
+
+    @staticmethod
+    def _ancestors(container: Container) -> list[str]:
+        document = container.document
+        digest = document.image_id.removeprefix("sha256:")
+        reference = document.image_reference
+        return [document.image_id, digest, digest[:12], reference, reference.rpartition(":")[0], f"{reference}:latest"]
+
+
+def list_containers(
+    containers: list[Container],
+    paths: Paths,
+    lifecycle: Lifecycle,
+    *,
+    everything: bool,
+    limit: int | None,
+    filters: Filters,
+) -> list[tuple[Container, ContainerSummary]]:
+    """The containers that pass, newest first."""
+    listing = Listing(filters, containers, lifecycle)
+    now = time.time()
+    everything = everything or listing.implies_all or bool(limit and limit > 0)
+    found = []
+    for container in reversed(containers):
+        if not everything and not container.alive and container.state is not State.RESTARTING:
+            continue
+        if listing.shows(container):
+            found.append((container, summary(container, paths, now)))
+            if limit and limit > 0 and len(found) == limit:
+                break
+    return found
