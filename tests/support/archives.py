@@ -179,12 +179,9 @@ class Store:
 
     def is_empty(self) -> bool:
         """Nothing is left: no layer, blob, record, unfinished work."""
-        return not (
-            self.layers.list()
-            or [*self.images.content.walk()]
-            or self.images.records.all()
-            or list(Path(self.paths.ingest).iterdir())
-        )
+        blobs = [blob.digest for blob in self.images.content.walk()]
+        unfinished = os.listdir(self.paths.ingest)
+        return not (self.layers.list() or blobs or self.images.records.all() or unfinished)
 
     def close(self) -> None:
         self.layers.close()
