@@ -32,15 +32,11 @@ class PlainContainer:
         return self.program
 
     def _fork(self, command: list[str], *, terminal: bool, stdin: bool, gate: bool) -> Program:
-        if terminal:
-            master, slave = os.openpty()
-            ends = (slave, slave, slave)
-        else:
-            master = -1
-            null = os.open("/dev/null", os.O_RDONLY)
-            stdin_pair = os.pipe() if stdin else (null, -1)
-            out, err = os.pipe(), os.pipe()
-            ends = (stdin_pair[0], out[1], err[1])
+        master, slave = os.openpty() if terminal else (-1, -1)
+        null = os.open("/dev/null", os.O_RDONLY)
+        given = os.pipe() if stdin and not terminal else (null, -1)
+        out, err = ((slave, slave), (slave, slave)) if terminal else (os.pipe(), os.pipe())
+        ends = (slave, slave, slave) if terminal else (given[0], out[1], err[1])
         pid = os.fork()
         if pid == 0:
             try:
@@ -55,7 +51,7 @@ class PlainContainer:
                 os.execvp(command[0], command)
             finally:
                 os._exit(127)
-        for fd in set(ends):
+        for fd in {*ends, null}:
             os.close(fd)
         program = Program(pid, os.pidfd_open(pid))
         if terminal:
@@ -63,7 +59,7 @@ class PlainContainer:
             program.outputs, program.stdin = {os.dup(master): 1}, os.dup(master)
         else:
             program.outputs = {out[0]: 1, err[0]: 2}
-            program.stdin = stdin_pair[1] if stdin else None
+            program.stdin = given[1] if stdin else None
         return program
 
     def start(self) -> None:

@@ -205,26 +205,22 @@ def _run(data: bytes, position: int, stop: int, end: int) -> tuple[Batch, int] |
     tail = data[middle:stop]
     separator = tail + b'{"log":"'
     last = data.rfind(tail, position, min(end, position + max(RUN, stop - position)))
-    text = data[position + 8 : last].replace(separator, b"\\n")
-    skipped = last - position - 8 - len(text)
-    if skipped // (len(separator) - 2) != data.count(b"\n", position, last):
-        return None
-    if (len(text) - len(text.rstrip(b"\\"))) % 2:
-        return None  # the text ends in a backslash and an n: not a newline after all
-    fields = _object(b'{"log":"' + tail)
-    if b"\\" in text:
+    body = data[position + 8 : last]
+    payload = body.replace(separator, b"\n")
+    if (len(body) - len(payload)) // (len(separator) - 1) != payload.count(b"\n"):
+        return None  # another kind of line in between
+    if b"\\" in payload:
+        text = body.replace(separator, b"\\n")
+        if (len(text) - len(text.rstrip(b"\\"))) % 2:
+            return None  # the text ends in a backslash and an n: not a newline after all
         payload = _unescape(text)
-    else:
-        payload = text
+    fields = _object(b'{"log":"' + tail)
     return Batch(str(fields.get("stream", "")), str(fields.get("time", "")), payload + b"\n"), last + len(
         tail
     )
 
 
 def _unescape(text: bytes) -> bytes:
-    plain = text.replace(b"\\n", b"\n")
-    if b"\\" not in plain:
-        return plain
     try:
         decoded = json.loads(b'"' + text + b'"')
     except ValueError as error:

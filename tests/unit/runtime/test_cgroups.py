@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from typing import Any
 
 import pytest
 
@@ -83,7 +84,7 @@ def test_the_program_answers_as_the_rules() -> None:
                     assert run(program, kind, major, 1, access) == state.permits(kind, major, 1, access)
 
 
-def flat(resources: dict[str, object], version: int) -> dict[str, str]:
+def flat(resources: dict[str, Any], version: int) -> dict[str, str]:
     return {
         setting.files[0]: setting.value
         for group in settings.plan(resources, lambda _: version)
@@ -92,7 +93,7 @@ def flat(resources: dict[str, object], version: int) -> dict[str, str]:
 
 
 def test_memory_and_swap_in_both_versions() -> None:
-    resources = {"memory": {"limit": 100, "swap": 150, "reservation": 50}}
+    resources: dict[str, Any] = {"memory": {"limit": 100, "swap": 150, "reservation": 50}}
     assert flat(resources, 1) == {
         "memory.limit_in_bytes": "100",
         "memory.memsw.limit_in_bytes": "150",
@@ -104,7 +105,7 @@ def test_memory_and_swap_in_both_versions() -> None:
 
 
 def test_cpu_in_both_versions() -> None:
-    resources = {"cpu": {"shares": 1024, "quota": 50000, "period": 100000, "cpus": "0-1"}}
+    resources: dict[str, Any] = {"cpu": {"shares": 1024, "quota": 50000, "period": 100000, "cpus": "0-1"}}
     assert flat(resources, 1) == {
         "cpu.shares": "1024",
         "cpu.cfs_period_us": "100000",

@@ -6,7 +6,7 @@ import os
 from _socket import MSG_CMSG_CLOEXEC, MSG_DONTWAIT, MSG_NOSIGNAL, SCM_RIGHTS, SOL_SOCKET
 from _socket import socket as Socket  # noqa: N812 - the C type
 
-from carboy.errors import CarboyError, InvalidArgument, Unsupported
+from carboy.errors import CATEGORIES, CarboyError, InvalidArgument, Unsupported
 from carboy.formats import spawner as protocol
 from carboy.runtime.monitor.loop import READ, WRITE
 
@@ -42,9 +42,9 @@ def error_message(error: Exception) -> dict[str, Any]:
         return error.to_message()
     errno = getattr(error, "errno", 0) or 0
     category = type(error).__name__ if isinstance(error, CarboyError) else "Internal"
-    if category not in protocol.CATEGORIES:
+    if category not in CATEGORIES:
         category = next(
-            (one.__name__ for one in type(error).__mro__ if one.__name__ in protocol.CATEGORIES), "Internal"
+            (one.__name__ for one in type(error).__mro__ if one.__name__ in CATEGORIES), "Internal"
         )
     return protocol.StepError(category, "monitor", str(error), errno=errno).to_message()
 
