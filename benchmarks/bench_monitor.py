@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("src", "tests")]
 
-from support.monitor import PlainContainer, fork_monitor
+from support.monitor import PlainContainer, fork_monitor  # noqa: E402 - after the path is set
 
 LINES = 64 * 8192
 SCRIPT = f"yes {'x' * 127} | head -n {LINES}"
