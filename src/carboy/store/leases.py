@@ -15,7 +15,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from carboy.store.gc import ANY, Key
@@ -43,22 +43,26 @@ class Leases:
         self.guard = threading.RLock()
 
     @contextmanager
-    def hold(self) -> Iterator[Lease]:
+    def hold(self, items: Iterable[Key] = ()) -> Iterator[Lease]:
         """A lease that ends with the block."""
-        lease = Lease(self, self.create())
+        lease = Lease(self, self.create(items=items))
         try:
             yield lease
         finally:
             self.release(lease.id)
 
-    def create(self, *, seconds: float | None = None) -> str:
+    def create(self, *, seconds: float | None = None, items: Iterable[Key] = ()) -> str:
         """A lease that outlives the daemon for `seconds`; without, it ends with the daemon."""
         lease_id = secrets.token_hex(16)
         now = self._clock()
         expires = None if seconds is None else now + seconds
         # Losing a lease in a power cut loses nothing: what it protected is unfinished then.
-        with self._database.write(durable=False) as connection:
+        with self.guard, self._database.write(durable=False) as connection:
             connection.execute("INSERT INTO leases VALUES (?, ?, ?)", (lease_id, now, expires))
+            connection.executemany(
+                "INSERT OR IGNORE INTO lease_items VALUES (?, ?, ?)",
+                [(lease_id, kind, key) for kind, key in items],
+            )
         return lease_id
 
     def add(self, lease_id: str, kind: str, key: str = ANY) -> None:

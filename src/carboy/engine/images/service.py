@@ -95,13 +95,14 @@ class ImageService:
     @contextmanager
     def pinned(self, unsafe_ref: str) -> Iterator[ContainerImage]:
         """The same, and until the end of the block its layers stay, whatever is removed meanwhile."""
-        with self.leases.hold() as lease:
-            with self.leases.guard:
-                image = self.image_for_container(unsafe_ref)
-                lease.add(BLOB, str(image.id))
-                for diff_id in image.diff_ids:
-                    lease.add(LAYER, str(diff_id))
+        with self.leases.guard:
+            image = self.image_for_container(unsafe_ref)
+            needs = [(BLOB, str(image.id)), *((LAYER, str(diff_id)) for diff_id in image.diff_ids)]
+            lease_id = self.leases.create(items=needs)
+        try:
             yield image
+        finally:
+            self.leases.release(lease_id)
 
     # Looking
 
