@@ -170,7 +170,9 @@ class Execs:
         )
         cwd = config.working_dir or document.config.working_dir or "/"
         if not cwd.startswith("/"):
-            raise InvalidArgument(f"the working directory {cwd[:200]!r} is invalid, it needs to be an absolute path")
+            raise InvalidArgument(
+                f"the working directory {cwd[:200]!r} is invalid, it needs to be an absolute path"
+            )
         options = parse_security_options(host.security_opt)
         return {
             "terminal": config.tty,

@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 class _Slot:
     """The place where a waiting thread finds its reply."""
 
-    __slots__ = ("reply", "ready")
+    __slots__ = ("ready", "reply")
 
     def __init__(self) -> None:
         self.ready = threading.Lock()

@@ -102,7 +102,10 @@ class System:
             containers_stopped=len(states) - running - paused,
             images=len(self._images.records.all()),
             driver=self._driver,
-            driver_status=[["Backing Filesystem", _filesystem(self._paths.root)], ["Bridge", self._network.name]],
+            driver_status=[
+                ["Backing Filesystem", _filesystem(self._paths.root)],
+                ["Bridge", self._network.name],
+            ],
             memory_limit="memory" in controllers,
             swap_limit="memory" in controllers,
             cpu_cfs_period="cpu" in controllers,
@@ -128,7 +131,9 @@ class System:
             default_runtime="carboy",
             init_binary="carboy",
             security_options=["name=seccomp,profile=builtin"],
-            default_address_pools=[AddressPool(base=str(self._network.subnet), size=self._network.subnet.prefixlen)],
+            default_address_pools=[
+                AddressPool(base=str(self._network.subnet), size=self._network.subnet.prefixlen)
+            ],
             warnings=self._warnings(),
         )
 
@@ -186,7 +191,9 @@ class System:
         return identity
 
     def _warnings(self) -> list[str] | None:
-        findings = [finding for finding in self._network.check() if finding.level in ("problem", "warning")]
+        findings = [
+            finding for finding in self._network.check() if finding.severity in ("problem", "warning")
+        ]
         return [f"WARNING: {finding.text}" for finding in findings] or None
 
 
@@ -207,7 +214,11 @@ def _filesystem(path: str) -> str:
     best, kind = "", "unknown"
     for line in _read("/proc/self/mounts").splitlines():
         fields = line.split()
-        if len(fields) > 2 and (path + "/").startswith(fields[1].rstrip("/") + "/") and len(fields[1]) >= len(best):
+        if (
+            len(fields) > 2
+            and (path + "/").startswith(fields[1].rstrip("/") + "/")
+            and len(fields[1]) >= len(best)
+        ):
             best, kind = fields[1], fields[2]
     return kind
 

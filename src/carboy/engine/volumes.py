@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import os
 import threading
@@ -88,7 +89,9 @@ class Volumes:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise NotFound(f"volume {name}: cannot use the subpath {subpath[:80]!r}: {error.strerror}") from error
+            raise NotFound(
+                f"volume {name}: cannot use the subpath {subpath[:80]!r}: {error.strerror}"
+            ) from error
         finally:
             os.close(root)
 
@@ -152,9 +155,7 @@ class Volumes:
                 raise NotFound(f"get {unsafe_name[:80]}: no such volume")
             used = [container for name, container in self.users() if name == unsafe_name]
             if used:
-                raise Conflict(
-                    f"remove {unsafe_name}: volume is in use - [{', '.join(dict.fromkeys(used))}]"
-                )
+                raise Conflict(f"remove {unsafe_name}: volume is in use - [{', '.join(dict.fromkeys(used))}]")
             self._delete(document)
 
     def prune(self, filters: Filters) -> VolumesPruned:
@@ -177,7 +178,7 @@ class Volumes:
                     result.volumes_deleted.append(document.name)
         return result
 
-    def usage(self) -> list[Volume]:
+    def usage(self) -> builtins.list[Volume]:
         """Every volume with its size and its number of users."""
         users = list(self.users())
         found = []
@@ -253,5 +254,3 @@ def _size(path: str) -> int:
     except OSError:
         return total
     return total
-
-

@@ -1,9 +1,9 @@
 """Start, exit and clean-up of one container: the sequence between store, network and monitor.
 
-    mount overlay ─▶ resolve user ─▶ write files, config.json ─▶ spawn
-        ◀─ namespaces: connect the network (init mounts meanwhile)
-        ◀─ created: hand attached clients over ─▶ start ─▶ running
-        ◀─ exited (the channel loop's thread): state, waiters ─▶ a worker: address, restart, removal
+mount overlay ─▶ resolve user ─▶ write files, config.json ─▶ spawn
+    ◀─ namespaces: connect the network (init mounts meanwhile)
+    ◀─ created: hand attached clients over ─▶ start ─▶ running
+    ◀─ exited (the channel loop's thread): state, waiters ─▶ a worker: address, restart, removal
 """
 
 from __future__ import annotations
@@ -26,8 +26,17 @@ from carboy.engine.containers.document import Container, EndpointDocument, Pendi
 from carboy.engine.containers.index import Index
 from carboy.engine.containers.states import State
 from carboy.engine.events import Events
-from carboy.engine.monitors import Channel, ChannelLoop, Exit, Message, Spawner, exit_from_message, read_exit
-from carboy.engine.monitors import monitor_lives, reconnect
+from carboy.engine.monitors import (
+    Channel,
+    ChannelLoop,
+    Exit,
+    Message,
+    Spawner,
+    exit_from_message,
+    monitor_lives,
+    read_exit,
+    reconnect,
+)
 from carboy.engine.spec.check import joined, network_mode
 from carboy.engine.spec.document import Placement, build
 from carboy.engine.spec.facts import HostFacts
@@ -177,6 +186,8 @@ class Lifecycle:
                     raise StepError.from_message(message.get("error") or {})
                 case "exited":
                     raise Internal(f"the init process of container {container.name} ended before its start")
+                case _:
+                    continue  # events of a newer monitor
 
     def _connect(self, container: Container, pid: int, bundle: str) -> None:
         host = container.document.host
@@ -342,6 +353,8 @@ class Lifecycle:
                     self.on_exec_exit(str(message["exec_id"]), int(message["exit_code"]))
                 case "detached":
                     self.emit(container, "exec_detach" if message.get("exec_id") else "detach")
+                case _:
+                    pass  # events of a newer monitor
 
         self._parts.loop.add(channel, on_message)
 
@@ -620,7 +633,7 @@ def parse_size(text: str) -> int:
     unit = text.lower().removesuffix("b")[len(number) :]
     if not number.isdigit() or len(unit) > 1 or int(number) == 0:
         raise InvalidArgument(f"invalid max-size {text[:40]!r}: expected something like 10m")
-    return int(number) * 1024 ** " kmgt".index(unit or " ")
+    return int(number) << (10 * " kmgt".index(unit or " "))
 
 
 def signal_number(text: str) -> int:
@@ -655,7 +668,9 @@ def ensure_bind_source(path: str, *, create: bool) -> None:
         try:
             os.makedirs(path, 0o755, exist_ok=True)
         except OSError as made:
-            raise InvalidArgument(f"error while creating mount source path '{path}': {made.strerror}") from made
+            raise InvalidArgument(
+                f"error while creating mount source path '{path}': {made.strerror}"
+            ) from made
     except (OSError, ValueError) as error:
         raise InvalidArgument(f"cannot use the bind source {path[:200]!r}: {error}") from error
 

@@ -51,7 +51,6 @@ from carboy.formats.dockerapi.filters import Filters
 from carboy.formats.dockerapi.streams import AttachOptions, LogOptions
 from carboy.formats.dockerapi.wire import from_plain
 from carboy.formats.spawner import StepError
-
 from carboy.linux import tree
 from carboy.store.metadata import Database
 
@@ -417,7 +416,9 @@ class Containers:
         record = self._images.records.get(Digest.parse(container.document.image_id))
         return record.size if record is not None else 0
 
-    def wait(self, unsafe_ref: str, condition: str, done: Callable[[WaitResponse], None]) -> Callable[[], None]:
+    def wait(
+        self, unsafe_ref: str, condition: str, done: Callable[[WaitResponse], None]
+    ) -> Callable[[], None]:
         """Call `done` when the container is not-running, has had its next-exit, or is removed."""
         if condition not in ("not-running", "next-exit", "removed"):
             raise InvalidArgument(f'invalid condition: "{condition[:40]}"')
@@ -446,7 +447,10 @@ class Containers:
             raise InvalidArgument("configured logging driver does not support reading")
         if not options.stdout and not options.stderr:
             raise InvalidArgument("Bad parameters: you must choose at least one stream")
-        return LogFile(path, options, tty=container.document.config.tty, alive=lambda: container.alive)
+        log = LogFile(path, options, tty=container.document.config.tty, alive=lambda: container.alive)
+        if options.follow:
+            log.on_close(self.wait(container.id, "not-running", lambda _: log.wake()))
+        return log
 
     def attach(self, unsafe_ref: str, options: AttachOptions) -> Attachment:
         """Prepare to join the streams; a container that does not run yet is joined at its start."""

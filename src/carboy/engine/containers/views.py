@@ -54,7 +54,11 @@ def human_duration(seconds: float) -> str:
         return "About an hour"
     if hours < 48:
         return f"{hours} hours"
-    for limit, unit, size in ((24 * 14, "days", 24), (24 * 60, "weeks", 24 * 7), (24 * 730, "months", 24 * 30)):
+    for limit, unit, size in (
+        (24 * 14, "days", 24),
+        (24 * 60, "weeks", 24 * 7),
+        (24 * 730, "months", 24 * 30),
+    ):
         if hours < limit:
             return f"{hours // size} {unit}"
     return f"{hours // 24 // 365} years"
@@ -258,7 +262,13 @@ class Listing:
             and filters.any_of("health", ("none",))
             and filters.any_of("ancestor", self._ancestors(container))
             and "publish" not in filters
-            and filters.any_of("expose", [*document.config.exposed_ports, *(port.partition("/")[0] for port in document.config.exposed_ports)])
+            and filters.any_of(
+                "expose",
+                [
+                    *document.config.exposed_ports,
+                    *(port.partition("/")[0] for port in document.config.exposed_ports),
+                ],
+            )
         )
 
     @staticmethod
@@ -266,7 +276,14 @@ class Listing:
         document = container.document
         digest = document.image_id.removeprefix("sha256:")
         reference = document.image_reference
-        return [document.image_id, digest, digest[:12], reference, reference.rpartition(":")[0], f"{reference}:latest"]
+        return [
+            document.image_id,
+            digest,
+            digest[:12],
+            reference,
+            reference.rpartition(":")[0],
+            f"{reference}:latest",
+        ]
 
 
 def list_containers(

@@ -52,7 +52,9 @@ def _check_modes(config: ContainerConfig, host: HostConfig) -> None:
                 text = "container type network mode" if what == "port publishing" else "network mode"
                 raise InvalidArgument(f"conflicting options: {what} and the {text}")
     elif mode not in ("bridge", "host", "none"):
-        raise Unsupported(f"network {mode[:80]} not found: only bridge, host, none and container:ID exist yet")
+        raise Unsupported(
+            f"network {mode[:80]} not found: only bridge, host, none and container:ID exist yet"
+        )
     if host.uts_mode == "host" and (config.hostname or config.domainname):
         raise InvalidArgument("conflicting options: hostname and the UTS mode")
     if config.hostname and (len(config.hostname) > 63 or "\0" in config.hostname or "/" in config.hostname):
@@ -115,7 +117,9 @@ def _check_unsupported(config: ContainerConfig, host: HostConfig) -> list[str]:
     if host.runtime not in ("", "carboy", "runc", "io.containerd.runc.v2"):
         raise InvalidArgument(f"unknown or invalid runtime name: {host.runtime[:40]}")
     if host.isolation not in ("", "default"):
-        raise InvalidArgument(f"invalid isolation '{host.isolation[:40]}' on linux: only default is supported")
+        raise InvalidArgument(
+            f"invalid isolation '{host.isolation[:40]}' on linux: only default is supported"
+        )
     if host.links:
         raise Unsupported("links between containers are not supported: use a network and container names")
     ignored = (

@@ -10,7 +10,9 @@ from carboy.errors import InvalidArgument
 from carboy.formats.dockerapi.containers import DeviceMapping, HostConfig
 
 _ALLOWED = ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2))
-_SKIPPED = frozenset({"pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev", "console", "stdin", "stdout", "stderr"})
+_SKIPPED = frozenset(
+    {"pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev", "console", "stdin", "stdout", "stderr"}
+)
 
 
 def device_rules(host: HostConfig) -> list[Value]:
@@ -24,7 +26,8 @@ def device_rules(host: HostConfig) -> list[Value]:
         {"allow": True, "type": "b", "access": "m"},
     ]
     rules += [
-        {"allow": True, "type": "c", "major": major, "minor": minor, "access": "rwm"} for major, minor in _ALLOWED
+        {"allow": True, "type": "c", "major": major, "minor": minor, "access": "rwm"}
+        for major, minor in _ALLOWED
     ]
     rules.append({"allow": True, "type": "c", "major": 136, "access": "rwm"})
     rules.append({"allow": False, "type": "c", "major": 10, "minor": 229, "access": "rwm"})

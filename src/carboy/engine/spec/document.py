@@ -95,7 +95,7 @@ def _process(
     placement: Placement,
     hostname: str,
     capabilities: list[str],
-    no_new_privileges: bool,  # noqa: FBT001
+    no_new_privileges: bool,
 ) -> Value:
     process: Value = {
         "terminal": config.tty,
@@ -174,7 +174,9 @@ def _mounts(host: HostConfig, planned: list[PlannedMount], placement: Placement)
         _mount("/sys", "sysfs", f"nosuid noexec nodev {rw}"),
         _mount("/sys/fs/cgroup", "cgroup", f"nosuid noexec nodev {rw}"),
         _mount("/dev/mqueue", "mqueue", "nosuid noexec nodev"),
-        _mount("/dev/shm", "tmpfs", f"nosuid noexec nodev mode=1777 size={host.shm_size or DEFAULT_SHM_SIZE}"),
+        _mount(
+            "/dev/shm", "tmpfs", f"nosuid noexec nodev mode=1777 size={host.shm_size or DEFAULT_SHM_SIZE}"
+        ),
     ]
     if host.ipc_mode == "host":
         for path in ("/dev/shm", "/dev/mqueue"):
@@ -202,14 +204,21 @@ def _mounts(host: HostConfig, planned: list[PlannedMount], placement: Placement)
 
 
 def _mount(destination: str, kind: str, options: str) -> Value:
-    return {"destination": destination, "type": kind, "source": kind if kind != "tmpfs" else "tmpfs", "options": options.split()}
+    return {
+        "destination": destination,
+        "type": kind,
+        "source": kind if kind != "tmpfs" else "tmpfs",
+        "options": options.split(),
+    }
 
 
 def _bind(source: str, destination: str) -> Value:
     return {"destination": destination, "type": "bind", "source": source, "options": ["rbind", "rprivate"]}
 
 
-def _seccomp(host: HostConfig, chosen: str | None, capabilities: list[str], facts: HostFacts) -> object | None:
+def _seccomp(
+    host: HostConfig, chosen: str | None, capabilities: list[str], facts: HostFacts
+) -> object | None:
     if host.privileged or chosen == "unconfined":
         return None
     text = facts.seccomp_profile if chosen is None else chosen.encode()

@@ -43,7 +43,8 @@ def read_facts(*, seccomp_profile: bytes, cgroup_parent: str) -> HostFacts:
         thermal_throttle=tuple(
             path
             for path in (
-                f"/sys/devices/system/cpu/cpu{number}/thermal_throttle" for number in range(os.cpu_count() or 1)
+                f"/sys/devices/system/cpu/cpu{number}/thermal_throttle"
+                for number in range(os.cpu_count() or 1)
             )
             if os.path.isdir(path)
         ),

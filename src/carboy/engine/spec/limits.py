@@ -25,9 +25,7 @@ def check_limits(host: HostConfig, facts: HostFacts) -> list[str]:
     if host.pids_limit is not None and host.pids_limit < -1:
         raise InvalidArgument(f"invalid pids limit {host.pids_limit}: use -1 for no limit")
     if not -1000 <= host.oom_score_adj <= 1000:
-        raise InvalidArgument(
-            f"Invalid value {host.oom_score_adj}, range for oom score adj is [-1000, 1000]"
-        )
+        raise InvalidArgument(f"Invalid value {host.oom_score_adj}, range for oom score adj is [-1000, 1000]")
     if host.shm_size < 0:
         raise InvalidArgument("SHM size can not be less than 0")
     for limit in host.ulimits:
@@ -54,14 +52,10 @@ def _check_memory(host: HostConfig) -> list[str]:
     if 0 < reservation < MIN_MEMORY:
         raise InvalidArgument("Minimum memory reservation allowed is 6MB")
     if 0 < memory < reservation:
-        raise InvalidArgument(
-            "Minimum memory limit can not be less than memory reservation limit, see usage"
-        )
+        raise InvalidArgument("Minimum memory limit can not be less than memory reservation limit, see usage")
     swappiness = host.memory_swappiness
     if swappiness is not None and not -1 <= swappiness <= 100:
-        raise InvalidArgument(
-            f"Invalid value: {swappiness}, valid memory swappiness range is 0-100"
-        )
+        raise InvalidArgument(f"Invalid value: {swappiness}, valid memory swappiness range is 0-100")
     warnings = []
     if host.kernel_memory or host.kernel_memory_tcp:
         warnings.append("Kernel memory limits are gone from current kernels. Limitation discarded.")

@@ -17,7 +17,9 @@ from carboy.errors import InvalidArgument, Unsupported
 from carboy.formats.dockerapi.containers import ContainerConfig, HostConfig, Mount
 
 PROPAGATIONS = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
-_BIND_WORDS = frozenset({"ro", "rw", "z", "Z", "nocopy", "cached", "delegated", "consistent", "volume-nocopy"})
+_BIND_WORDS = frozenset(
+    {"ro", "rw", "z", "Z", "nocopy", "cached", "delegated", "consistent", "volume-nocopy"}
+)
 _TMPFS_DATA = frozenset({"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol", "huge"})
 _TMPFS_FLAGS = frozenset(
     {
@@ -75,9 +77,11 @@ def plan_mounts(
     planned.update(asked)
     for path in config.volumes:
         bind = parse_bind(path, warnings) if ":" in path else None
-        mount = bind or _anonymous(_destination(path, path), host.volume_driver)
-        planned.setdefault(mount.destination, mount)
-    return sorted(planned.values(), key=lambda mount: (mount.destination.count("/"), mount.destination)), warnings
+        found = bind or _anonymous(_destination(path, path), host.volume_driver)
+        planned.setdefault(found.destination, found)
+    return sorted(
+        planned.values(), key=lambda mount: (mount.destination.count("/"), mount.destination)
+    ), warnings
 
 
 def _add(asked: dict[str, PlannedMount], mount: PlannedMount, driver: str) -> None:
@@ -86,7 +90,9 @@ def _add(asked: dict[str, PlannedMount], mount: PlannedMount, driver: str) -> No
     if mount.type == "volume":
         mount.driver = mount.driver or driver
         if mount.driver not in ("", "local"):
-            raise InvalidArgument(f'error looking up volume plugin {mount.driver}: plugin "{mount.driver}" not found')
+            raise InvalidArgument(
+                f'error looking up volume plugin {mount.driver}: plugin "{mount.driver}" not found'
+            )
     asked[mount.destination] = mount
 
 
@@ -107,7 +113,9 @@ def parse_bind(text: str, warnings: list[str]) -> PlannedMount:
     if ("ro" in words and "rw" in words) or len(propagations) > 1:
         raise InvalidArgument(f"invalid mode: {mode[:80]}")
     if "z" in words or "Z" in words:
-        warnings.append(f"option {mode!r} of the mount at {destination}: this host has no SELinux labels to set")
+        warnings.append(
+            f"option {mode!r} of the mount at {destination}: this host has no SELinux labels to set"
+        )
     read_only = "ro" in words
     if source.startswith("/"):
         return PlannedMount(
@@ -172,7 +180,9 @@ def _parse_bind_mount(mount: Mount, destination: str) -> PlannedMount:
         )
     propagation = (options.propagation if options else "") or "rprivate"
     if propagation not in PROPAGATIONS:
-        raise InvalidArgument(f'invalid mount config for type "bind": invalid propagation mode: {propagation[:40]}')
+        raise InvalidArgument(
+            f'invalid mount config for type "bind": invalid propagation mode: {propagation[:40]}'
+        )
     return PlannedMount(
         type="bind",
         source=posixpath.normpath(mount.source),
@@ -213,10 +223,10 @@ def _tmpfs(destination: str, text: str) -> PlannedMount:
             raise InvalidArgument(f"invalid tmpfs option {word[:80]!r}")
         options.append(word)
     plain = [word.partition("=")[0] for word in options]
-    defaults = [
-        flag for flag in found.values() if flag not in plain and flag.removeprefix("no") not in plain
-    ]
-    return PlannedMount(type="tmpfs", destination=destination, options=defaults + options, read_only="ro" in plain)
+    defaults = [flag for flag in found.values() if flag not in plain and flag.removeprefix("no") not in plain]
+    return PlannedMount(
+        type="tmpfs", destination=destination, options=defaults + options, read_only="ro" in plain
+    )
 
 
 def _anonymous(destination: str, driver: str) -> PlannedMount:
@@ -263,7 +273,12 @@ def _destination(path: str, shown: str) -> str:
 def oci_mount(mount: PlannedMount, source: str) -> dict[str, object]:
     """The OCI form of one mount; `source` is the path on the host."""
     if mount.type == "tmpfs":
-        return {"destination": mount.destination, "type": "tmpfs", "source": "tmpfs", "options": mount.options}
+        return {
+            "destination": mount.destination,
+            "type": "tmpfs",
+            "source": "tmpfs",
+            "options": mount.options,
+        }
     options = ["bind" if mount.non_recursive else "rbind"]
     if mount.read_only:
         options.append("ro")

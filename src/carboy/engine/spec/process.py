@@ -77,7 +77,9 @@ def working_directory(config: ContainerConfig) -> str:
     """An absolute path without dots at the end; `/` when none is set."""
     path = config.working_dir or "/"
     if not path.startswith("/"):
-        raise InvalidArgument(f"the working directory '{path[:200]}' is invalid, it needs to be an absolute path")
+        raise InvalidArgument(
+            f"the working directory '{path[:200]}' is invalid, it needs to be an absolute path"
+        )
     if "\0" in path:
         raise InvalidArgument("the working directory is invalid: it holds a NUL byte")
     return path
