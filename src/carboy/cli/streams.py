@@ -5,13 +5,14 @@
     signals ────▶ the caller's `on_signal`
 
 Sends never block: a program that prints before it reads its input must not stop us from
-reading its output.  Frames are written from the receive buffer without a copy, runs of
-small ones of one stream by a single writev.
+reading its output.  Large frames are written from the receive buffer without a copy, runs of
+small ones of one stream by a single write.
 """
 
 from __future__ import annotations
 
 import _socket
+from _struct import Struct
 import os
 import select
 
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
 RECEIVE = 1 << 20
 READ_STDIN = 64 * 1024
-_MAX_IOV = 512
+_HEAD = Struct(">BxxxL")
+_JOIN = 8192
+"""Below this mean size, copying pieces together is cheaper than a write for each."""
 _SIGWINCH = 28
 
 
@@ -42,56 +45,59 @@ class Demultiplexer:
 
     def write(self, data: memoryview) -> None:
         """Take bytes from the connection and write what they complete."""
-        position, end = 0, len(data)
+        position, end, unpack = 0, len(data), _HEAD.unpack_from
         run: list[memoryview] = []
-        run_target = self._target
+        target = self._target
         while position < end:
-            if not self._left:
-                position = self._read_head(data, position)
-                continue
-            if self._target != run_target or len(run) == _MAX_IOV:
-                _write_run(run_target, run)
-                run, run_target = [], self._target
-            size = min(self._left, end - position)
+            if self._left:  # a frame that began in an earlier piece
+                size = min(self._left, end - position)
+                self._left -= size
+            elif self._head or end - position < 8:
+                position = self._read_split_head(data, position)
+                size = 0
+            else:  # the hot path: two small calls a frame
+                kind, size = unpack(data, position)
+                position += 8
+                self._choose(kind)
+                if size > end - position:
+                    self._left = size - (end - position)
+                    size = end - position
+            if self._target != target:
+                _write_run(target, run)
+                run, target = [], self._target
             run.append(data[position : position + size])
             position += size
-            self._left -= size
-        _write_run(run_target, run)
+        _write_run(target, run)
 
-    def _read_head(self, data: memoryview, position: int) -> int:
-        if not self._head and len(data) - position >= 8:
-            head = data[position : position + 8]
-            position += 8
-        else:
-            missing = 8 - len(self._head)
-            self._head += data[position : position + missing]
-            position += min(missing, len(data) - position)
-            if len(self._head) < 8:
-                return position
-            head = memoryview(bytes(self._head))
-            self._head.clear()
-        kind = head[0]
-        self._left = int.from_bytes(head[4:8], "big")
-        if kind == 3:
-            raise Unavailable("the daemon reported an error inside the output stream")
-        if kind > 3:
-            raise Unavailable("the daemon's output is not multiplexed as its API says")
+    def _choose(self, kind: int) -> None:
+        if kind > 2:
+            raise Unavailable(
+                "the daemon reported an error inside the output stream"
+                if kind == 3
+                else "the daemon's output is not multiplexed as its API says"
+            )
         self._target = self._targets[kind]
-        return position
+
+    def _read_split_head(self, data: memoryview, position: int) -> int:
+        """Collect a head that is cut over two pieces; the position after what was taken."""
+        taken = data[position : position + 8 - len(self._head)]
+        self._head += taken
+        if len(self._head) == 8:
+            kind, self._left = _HEAD.unpack_from(self._head)
+            self._head.clear()
+            self._choose(kind)
+        return position + len(taken)
 
 
 def _write_run(target: int, run: list[memoryview]) -> None:
-    if not run:
-        return
-    written = os.writev(target, run)
+    """Write pieces in order: one of them as it is, many small ones joined."""
+    if len(run) > 1 and sum(map(len, run)) < _JOIN * len(run):
+        run = [memoryview(b"".join(run))]
     for piece in run:
-        if written >= len(piece):
-            written -= len(piece)
-            continue
-        piece = piece[written:]
-        written = 0
-        while piece:
-            piece = piece[os.write(target, piece) :]
+        written = os.write(target, piece) if piece else 0
+        while written < len(piece):
+            piece = piece[written:]
+            written = os.write(target, piece)
 
 
 def copy(

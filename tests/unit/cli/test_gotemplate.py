@@ -21,7 +21,10 @@ CASES = [
     ("{{ .Name }} {{.State.ExitCode}}", "/web 0"),
     ("{{json .List}}", '["a","b"]'),
     ("{{json .}}"[:0] + "{{json .State}}", '{"Status":"running","Running":true,"ExitCode":0}'),
-    ("{{.List}} {{.Map}} {{.None}} {{.Number}} {{.Big}}", "[a b] map[a:b k:v] <no value> 1.5 1000000000000000"),
+    (
+        "{{.List}} {{.Map}} {{.None}} {{.Number}} {{.Big}}",
+        "[a b] map[a:b k:v] <no value> 1.5 1000000000000000",
+    ),
     ("{{if .State.Running}}up{{else}}down{{end}}", "up"),
     ("{{if .None}}x{{else if .List}}y{{else}}z{{end}}", "y"),
     ("{{range .List}}<{{.}}>{{end}}", "<a><b>"),
@@ -40,10 +43,10 @@ CASES = [
     ("{{if and .State.Running (not .None)}}y{{end}}{{or .None .Name}}", "y/web"),
     ("{{if and (gt 2 1) (le 1 1) (lt 1 2) (ge 2 2)}}y{{end}}", "y"),
     ("a {{- .Name -}} b", "a/webb"),
-    ("{{/* nothing */}}x{{`raw\"`}}", 'xraw"'),
+    ('{{/* nothing */}}x{{`raw"`}}', 'xraw"'),
     ('{{(index .List 0) | printf "%s!"}}', "a!"),
     ('{{range split "x,y" ","}}{{.}}{{end}}{{slice .Name 1 3}}{{truncate .Name 2}}', "xywe/w"),
-    ("{{json .Map.k}}{{if .Map}}{{range .List}}{{if eq . \"b\"}}!{{end}}{{end}}{{end}}", '"v"!'),
+    ('{{json .Map.k}}{{if .Map}}{{range .List}}{{if eq . "b"}}!{{end}}{{end}}{{end}}', '"v"!'),
     ("no actions", "no actions"),
     ('{{"}}"}}', "}}"),
 ]
@@ -56,7 +59,8 @@ def test_rendering(source: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["{{", "{{.Name", "{{end}}", "{{if .Name}}", "{{range}}x{{end}}", "{{nosuch .Name}}", "{{.Name 1}}", "{{}}",
+    ["{{", "{{.Name", "{{end}}", "{{if .Name}}", "{{range}}x{{end}}", "{{nosuch .Name}}", "{{.Name 1}}",
+     "{{}}",
      "{{(.Name}}", '{{"x}}', "{{.Missing}}", "{{.Name.First}}", "{{.None.X}}", "{{index .List 9}}", "{{$x}}",
      "{{1x}}", "{{len 5}}", "{{" + "(" * 1000 + "}}", "{{if .Name}}" * 1000, "{{range .Number}}{{end}}"],
 )  # fmt: skip

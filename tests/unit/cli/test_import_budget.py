@@ -33,13 +33,16 @@ ALWAYS = {
     "carboy.formats",
     "carboy.formats.http",
 }
-ATTACHED = {"carboy.cli.attached", "carboy.cli.streams", "select"}
+ATTACHED = {"carboy.cli.attached", "carboy.cli.streams", "select", "_struct"}
 BUDGET = {
     "exec": (["exec", "x", "true"], ATTACHED | {"carboy.cli.exec"}),
     "run": (
         ["run", "--rm", "x", "true"],
         ATTACHED
-        | {"carboy.cli." + name for name in ("run", "containerflags", "launch", "containerconfig", "values", "units")}
+        | {
+            "carboy.cli." + name
+            for name in ("run", "containerflags", "launch", "containerconfig", "values", "units")
+        }
         | {"carboy.cli.signals"},
     ),
     "ps": (["ps", "-a"], {"carboy.cli.ps", "carboy.cli.table", "carboy.cli.human", "time"}),
@@ -61,7 +64,10 @@ def test_a_hot_command_imports_only_this(name: str, tmp_path: Path) -> None:
     arguments, extra = BUDGET[name]
     command = [sys.executable, "-I", "-c", f"import sys; sys.path[:0] = {sys.path!r}\n{PROGRAM}"]
     done = subprocess.run(
-        [*command, "-H", f"unix://{tmp_path}/none.sock", *arguments], capture_output=True, text=True, check=True
+        [*command, "-H", f"unix://{tmp_path}/none.sock", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert set(done.stdout.split()) - ALWAYS - extra == set()
     assert "cannot connect to the daemon" in done.stderr

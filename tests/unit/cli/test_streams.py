@@ -68,7 +68,8 @@ def copy(end: socket.socket, pipes: Pipes, *, tty: bool = False, stdin: int | No
     connection = FakeConnection(end)
     connection.rest = rest
     return streams.copy(
-        cast("Connection", connection), tty=tty, stdin=stdin, stdout=pipes.writers[0], stderr=pipes.writers[1],
+        cast("Connection", connection), tty=tty, stdin=stdin, stdout=pipes.writers[0],
+        stderr=pipes.writers[1],
         scanner=scanner,
     )  # fmt: skip
 

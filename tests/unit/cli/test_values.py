@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [("512m", 512 << 20), ("1.5g", 3 << 29), ("64KiB", 65536), ("7", 7), ("10b", 10), ("2GB", 2 << 30), ("1 k", 1024)],
+    [
+        ("512m", 512 << 20),
+        ("1.5g", 3 << 29),
+        ("64KiB", 65536),
+        ("7", 7),
+        ("10b", 10),
+        ("2GB", 2 << 30),
+        ("1 k", 1024),
+    ],
 )
 def test_sizes(text: str, count: int) -> None:
     assert units.parse_size(text, "--memory") == count
@@ -46,7 +54,8 @@ def test_durations_and_times() -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0.2, "Less than a second"), (1, "1 second"), (59, "59 seconds"), (60, "About a minute"), (150, "2 minutes"),
+        (0.2, "Less than a second"), (1, "1 second"), (59, "59 seconds"), (60, "About a minute"),
+        (150, "2 minutes"),
         (3600, "About an hour"), (5400, "2 hours"), (47 * 3600, "47 hours"), (49 * 3600, "2 days"),
         (15 * 86400, "2 weeks"), (70 * 86400, "2 months"), (800 * 86400, "2 years"),
     ],
@@ -56,7 +65,13 @@ def test_human_durations(seconds: float, text: str) -> None:
 
 
 def test_human_sizes() -> None:
-    assert [human.size(n) for n in (0, 999, 1234, 12_345_678, 160_000_000)] == ["0B", "999B", "1.23kB", "12.3MB", "160MB"]
+    assert [human.size(n) for n in (0, 999, 1234, 12_345_678, 160_000_000)] == [
+        "0B",
+        "999B",
+        "1.23kB",
+        "12.3MB",
+        "160MB",
+    ]
     assert human.binary_size(16 << 30) == "16GiB"
 
 
@@ -129,9 +144,12 @@ def config(*arguments: str) -> dict[str, Any]:
 
 def test_a_whole_container_configuration() -> None:
     body = config(
-        "-m", "512m", "--cpus", "1.5", "--pids-limit", "10", "-v", "data:/d", "-v", "/anon", "--tmpfs", "/t:size=1m",
-        "--cap-drop", "ALL", "--read-only", "--rm", "--init", "-u", "1:1", "-w", "/w", "--label", "a=b", "-e", "X=1",
-        "--network", "none", "--entrypoint", "sh", "--memory-swap", "-1", "--ulimit", "nofile=5", "img", "-c", "x",
+        "-m", "512m", "--cpus", "1.5", "--pids-limit", "10", "-v", "data:/d", "-v", "/anon",
+        "--tmpfs", "/t:size=1m",
+        "--cap-drop", "ALL", "--read-only", "--rm", "--init", "-u", "1:1", "-w", "/w", "--label", "a=b",
+        "-e", "X=1",
+        "--network", "none", "--entrypoint", "sh", "--memory-swap", "-1", "--ulimit", "nofile=5",
+        "img", "-c", "x",
     )  # fmt: skip
     host = body["HostConfig"]
     assert body["Image"] == "img"

@@ -45,7 +45,9 @@ class Place:
         wake.wake(self.home, self.address, (sys.executable, "-I", "-S", str(self.script)))
 
     def lines(self) -> list[list[str]]:
-        return [line.split() for line in self.started.read_text().splitlines()] if self.started.exists() else []
+        return (
+            [line.split() for line in self.started.read_text().splitlines()] if self.started.exists() else []
+        )
 
 
 @pytest.fixture
