@@ -78,15 +78,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options = Options(sys.argv[1:] if arguments is None else arguments)
     except (CarboyError, ValueError) as error:
-        print(f"carboy daemon: {error}", file=sys.stderr)
+        sys.stderr.write(f"carboy daemon: {error}\n")
         return 2
     try:
         _run(options)
     except CarboyError as error:
-        print(f"carboy daemon: {error}", file=sys.stderr)
+        sys.stderr.write(f"carboy daemon: {error}\n")
         return 1
     except OSError as error:
-        print(f"carboy daemon: {error}", file=sys.stderr)
+        sys.stderr.write(f"carboy daemon: {error}\n")
         return 1
     return 0
 

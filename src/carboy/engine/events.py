@@ -43,6 +43,7 @@ class Events:
         self._last = 0
         self._unwritten: list[Event] = []
         self._wake = threading.Event()
+        self._ending = threading.Event()
         self._closing = False
         self._history: deque[Event] = deque(self._read(), maxlen=HISTORY)
         self._writer = threading.Thread(target=self._write_behind, name="events", daemon=True)
@@ -89,13 +90,15 @@ class Events:
     def close(self) -> None:
         """Write what is left and end the thread."""
         self._closing = True
+        self._ending.set()
         self._wake.set()
         self._writer.join(5)
 
     def _read(self) -> list[Event]:
         with self._database.read() as connection:
             rows = connection.execute(
-                "SELECT document FROM (SELECT seq, document FROM events ORDER BY seq DESC LIMIT ?) ORDER BY seq",
+                "SELECT document FROM (SELECT seq, document FROM events ORDER BY seq DESC LIMIT ?)"
+                " ORDER BY seq",
                 (HISTORY,),
             ).fetchall()
         found = []
@@ -107,8 +110,7 @@ class Events:
     def _write_behind(self) -> None:
         while not self._closing:
             self._wake.wait()
-            if not self._closing:
-                time.sleep(_FLUSH_SECONDS)  # gather; nothing waits for this thread
+            self._ending.wait(_FLUSH_SECONDS)  # gather; nothing waits for this thread
             self._wake.clear()
             self._flush()
         self._flush()

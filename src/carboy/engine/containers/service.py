@@ -612,9 +612,11 @@ def _start_error(error: CarboyError, container: Container) -> CarboyError:
 
     if not isinstance(error, StepError):
         return error
-    text = f"failed to create task for container {container.id[:12]}: OCI runtime create failed: {error.text}: unknown"
+    text = (
+        f"failed to create task for container {container.id[:12]}: OCI runtime create failed:"
+        f" {error.text}: unknown"
+    )
     lower = error.text.lower()
     if error.step in ("exec", "cwd", "user") or "not found in $path" in lower or "permission denied" in lower:
         return InvalidArgument(text)
-    translated = StepError(error.category, error.step, text, errno=error.errno)
-    return translated
+    return StepError(error.category, error.step, text, errno=error.errno)

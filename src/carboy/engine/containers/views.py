@@ -27,7 +27,7 @@ from carboy.store.paths import Paths
 
 KNOWN_FILTERS = (
     "ancestor before exited expose health id is-task isolation label name network publish since status volume"
-).split()
+).split()  # noqa: SIM905
 
 
 def shown_state(state: State) -> str:

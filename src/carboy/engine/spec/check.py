@@ -122,13 +122,18 @@ def _check_unsupported(config: ContainerConfig, host: HostConfig) -> list[str]:
         )
     if host.links:
         raise Unsupported("links between containers are not supported: use a network and container names")
+    windows = host.cpu_count or host.cpu_percent or host.io_maximum_iops or host.io_maximum_bandwidth
+    log_options = host.log_config.config.keys() & {"tag", "mode", "max-buffer-size"}
     ignored = (
-        (host.port_bindings or host.publish_all_ports, "Published ports are not supported yet: nothing listens on the host."),
+        (
+            host.port_bindings or host.publish_all_ports,
+            "Published ports are not supported yet: nothing listens on the host.",
+        ),
         (config.healthcheck and config.healthcheck.test, "Health checks are stored, but not run yet."),
         (host.storage_opt, "Storage options have no effect."),
-        (host.cpu_count or host.cpu_percent or host.io_maximum_iops or host.io_maximum_bandwidth, "Windows limits have no effect."),
+        (windows, "Windows limits have no effect."),
         (config.network_disabled, "NetworkDisabled is ignored: use network mode none."),
-        (host.log_config.config.keys() & {"tag", "mode", "max-buffer-size"}, "Log options tag, mode and max-buffer-size have no effect."),
+        (log_options, "Log options tag, mode and max-buffer-size have no effect."),
         (host.runtime in ("runc", "io.containerd.runc.v2"), "The built-in runtime is used instead of runc."),
-    )  # fmt: skip
+    )
     return [text for given, text in ignored if given]

@@ -84,7 +84,8 @@ def _mapped(mapping: DeviceMapping) -> list[Value]:
     node = _node(status, target)
     if node is None:
         raise InvalidArgument(
-            f'error gathering device information while adding custom device "{source[:200]}": not a device node'
+            f'error gathering device information while adding custom device "{source[:200]}":'
+            " not a device node"
         )
     return [node]
 

@@ -71,7 +71,8 @@ def _check_cpu(host: HostConfig, facts: HostFacts) -> None:
                 raise InvalidArgument(f"Conflicting options: Nano CPUs and {name} cannot both be set.")
         if not 10_000_000 <= host.nano_cpus <= facts.cpus * 10**9:
             raise InvalidArgument(
-                f"Range of CPUs is from 0.01 to {facts.cpus}.00, as there are only {facts.cpus} CPUs available"
+                f"Range of CPUs is from 0.01 to {facts.cpus}.00,"
+                f" as there are only {facts.cpus} CPUs available"
             )
     if host.cpu_period and not 1000 <= host.cpu_period <= 1_000_000:
         raise InvalidArgument(
@@ -181,7 +182,9 @@ def _device_number(path: str) -> Value:
 
 
 _RLIMITS = frozenset(
-    "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
+    (
+        "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"
+    ).split()  # noqa: SIM905
 )
 
 

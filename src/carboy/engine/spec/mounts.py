@@ -22,20 +22,20 @@ _BIND_WORDS = frozenset(
 )
 _TMPFS_DATA = frozenset({"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol", "huge"})
 _TMPFS_FLAGS = frozenset(
-    {
-        "ro", "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev", "sync", "async", "dirsync", "atime",
-        "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime", "defaults",
-        "private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable", "runbindable", "inode64",
-        "inode32", "noswap", "mand", "nomand", "remount", "bind", "rbind",
-    }
-)  # fmt: skip
+    (
+        "ro rw exec noexec suid nosuid dev nodev sync async dirsync atime noatime diratime nodiratime "
+        "relatime norelatime strictatime nostrictatime defaults private rprivate shared rshared slave "
+        "rslave unbindable runbindable inode64 inode32 noswap mand nomand remount bind rbind "
+    ).split()  # noqa: SIM905
+)
 _TMPFS_REFUSED = frozenset({"remount", "bind", "rbind"})
 _PROC_ALLOWED = frozenset(
-    {
-        "/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat", "/proc/swaps", "/proc/uptime",
-        "/proc/loadavg", "/proc/slabinfo", "/proc/net/dev", "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled",
-    }
-)  # fmt: skip
+    f"/proc/{name}"
+    for name in (
+        "cpuinfo diskstats meminfo stat swaps uptime loadavg slabinfo net/dev sys/kernel/ns_last_pid "
+        "sys/crypto/fips_enabled "
+    ).split()  # noqa: SIM905
+)
 
 
 class PlannedMount(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -176,7 +176,8 @@ def _parse_bind_mount(mount: Mount, destination: str) -> PlannedMount:
         raise InvalidArgument('invalid mount config for type "bind": field Source must not be empty')
     if not mount.source.startswith("/") or "\0" in mount.source:
         raise InvalidArgument(
-            f'invalid mount config for type "bind": invalid mount path: {mount.source[:200]!r} mount path must be absolute'
+            f'invalid mount config for type "bind": invalid mount path: {mount.source[:200]!r}'
+            " mount path must be absolute"
         )
     propagation = (options.propagation if options else "") or "rprivate"
     if propagation not in PROPAGATIONS:
@@ -250,8 +251,8 @@ def check_volume_name(unsafe_name: str) -> str:
         or not all(letter.isascii() and (letter.isalnum() or letter in "_.-") for letter in rest)
     ):
         raise InvalidArgument(
-            f'create {unsafe_name[:80]}: "{unsafe_name[:80]}" includes invalid characters for a local volume name,'
-            ' only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory,'
+            f'create {unsafe_name[:80]}: "{unsafe_name[:80]}" includes invalid characters'
+            ' for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory,'
             " use absolute path"
         )
     return unsafe_name
@@ -260,7 +261,8 @@ def check_volume_name(unsafe_name: str) -> str:
 def _destination(path: str, shown: str) -> str:
     if not path.startswith("/") or "\0" in path:
         raise InvalidArgument(
-            f"invalid volume specification: '{shown[:200]}': invalid mount path: '{path[:200]}' mount path must be absolute"
+            f"invalid volume specification: '{shown[:200]}': invalid mount path: '{path[:200]}'"
+            " mount path must be absolute"
         )
     clean = posixpath.normpath("/" + path.lstrip("/"))
     if clean == "/":
