@@ -133,7 +133,9 @@ class FakeContainers:
             container_id = hashlib.sha256(f"{len(self.items)}{name}{time.time_ns()}".encode()).hexdigest()
             name = name or f"fake_{container_id[:8]}"
             if any(other.name == name for other in self.items.values()):
-                raise Conflict(f'Conflict. The container name "/{name}" is already in use by container "x".')
+                raise Conflict(
+                    f'Conflict. The container name "/{name}" is already in use by container "{container_id}".'
+                )
             self.items[container_id] = FakeContainer(container_id, name, request)
         self._backend.emit("container", "create", container_id, {"name": name})
         return CreateResponse(id=container_id, warnings=[f"{one}: ignored" for one in request.unknown_fields])

@@ -1,0 +1,26 @@
+"""The real engine keeps the same contract as the one in memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from suites.backend import BackendContract
+from support.api import Client
+from support.busybox import busybox_root
+
+
+@pytest.fixture(scope="module")
+def api(host: str) -> Client:
+    client = Client(host.removeprefix("unix://"))
+    path = "/images/create?fromSrc=-&repo=contract&tag=1"
+    status, _, data = client.call("POST", path, busybox_root())
+    assert status == 200, data
+    return client
+
+
+@pytest.mark.needs_root
+@pytest.mark.timeout(60)
+class TestDaemon(BackendContract):
+    @pytest.fixture
+    def image(self) -> str:
+        return "contract:1"
