@@ -19,6 +19,8 @@ FLAGS = (
     ("root", "", "string", "Directory of what lasts (CARBOY_ROOT)"),
     ("run", "", "string", "Directory of sockets and mounts (CARBOY_RUN)"),
     ("host", "H", "list", "Listen here: unix:///path or tcp://127.0.0.1:PORT"),
+    ("bridge", "", "string", "Name of the default network's bridge"),
+    ("debug", "D", "bool", "Log more"),
     ("on-demand", "", "bool", "Started by another command"),
     ("ready-fd", "", "int", "Descriptor that is told when the daemon listens"),
 )
@@ -39,8 +41,11 @@ def main(session: Session, parsed: Parsed) -> int:
     ]
     for host in parsed.list("host"):
         arguments += ["--host", host]
+    for flag in ("bridge", "ready-fd"):
+        if parsed.given(flag):
+            arguments += ["--" + flag, parsed.text(flag)]
+    if parsed.flag("debug"):
+        arguments.append("--debug")
     if parsed.flag("on-demand"):
         arguments.append("--on-demand")
-    if parsed.given("ready-fd"):
-        arguments += ["--ready-fd", parsed.text("ready-fd")]
     os.execv(sys.executable, [sys.executable, "-m", "carboy.daemon", *arguments])  # noqa: S606 - no shell wanted

@@ -12,9 +12,9 @@ small ones of one stream by a single write.
 from __future__ import annotations
 
 import _socket
-from _struct import Struct
 import os
 import select
+from _struct import Struct
 
 from carboy.errors import Unavailable
 

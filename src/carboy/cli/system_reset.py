@@ -5,6 +5,8 @@ Containers, images, volumes, networks and the daemon's own files: all of it, and
 
 from __future__ import annotations
 
+import os
+
 from carboy.cli.confirm import confirm
 from carboy.errors import Unsupported
 
@@ -29,6 +31,19 @@ def main(session: Session, parsed: Parsed) -> int:
     question = "This removes every container, image, volume and network of Carboy."
     if not parsed.flag("force") and not confirm(session, question):
         return 1
+    lock = _daemon_lock(session) if session.own else -1
     session.client.call("POST", "/carboy/system/reset")
+    if lock >= 0:
+        import fcntl
+
+        fcntl.flock(lock, fcntl.LOCK_SH)  # held by the daemon until it has removed its files and ends
+        os.close(lock)
     session.out("Everything that Carboy made is gone.")
     return 0
+
+
+def _daemon_lock(session: Session) -> int:
+    try:
+        return os.open(session.home.root + "/daemon.lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return -1  # a daemon that keeps it elsewhere: there is nothing to wait for
