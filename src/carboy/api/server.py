@@ -12,8 +12,6 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 
-from aiohttp import hdrs, web
-
 from carboy.api.backend import Backends
 from carboy.api.call import Services, Stream, TakeDescriptor, Workers
 from carboy.api.connection import Activity, Connection
@@ -21,6 +19,7 @@ from carboy.api.dispatch import Dispatcher
 from carboy.api.failure import reply_to
 from carboy.api.listeners import BACKLOG, Listener
 from carboy.api.reply import Hijack, Reply, Streamed
+from carboy.api.web import hdrs, web
 from carboy.errors import Cancelled, InvalidArgument, PermissionDenied
 
 GRACE = 10.0
