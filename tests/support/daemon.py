@@ -47,7 +47,7 @@ class Unix(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-class Failed(AssertionError):
+class RequestError(AssertionError):
     """An answer that was an error."""
 
     def __init__(self, status: int, body: bytes) -> None:
@@ -109,7 +109,7 @@ class Daemon:
         self.process.wait()
 
     def request(self, method: str, path: str, body: Any = None) -> bytes:
-        """One request; raises Failed for a status of 400 or more."""
+        """One request; raises RequestError for a status of 400 or more."""
         connection = Unix(self.socket)
         try:
             data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
@@ -117,7 +117,7 @@ class Daemon:
             response = connection.getresponse()
             answer = response.read()
             if response.status >= 400:
-                raise Failed(response.status, answer)
+                raise RequestError(response.status, answer)
             return answer
         finally:
             connection.close()
