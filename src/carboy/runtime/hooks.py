@@ -1,0 +1,64 @@
+"""Hooks of the OCI specification: programs run at six points, the container's state on their stdin."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+
+from carboy.errors import Internal
+from carboy.linux import process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from carboy.runtime.spec import Hook
+
+IN_PARENT = ("prestart", "createRuntime")
+"""Run in the runtime's namespaces, after the container's namespaces are there, before its root is entered."""
+
+
+def run(hooks: list[Hook], state: dict[str, Any]) -> None:
+    """Run them in order; the first that fails or takes too long raises Internal."""
+    for hook in hooks:
+        _run_one(hook, json.dumps(state).encode())
+
+
+def _run_one(hook: Hook, state: bytes) -> None:
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    environment = dict(entry.partition("=")[::2] for entry in hook.env)
+    try:
+        pid = os.posix_spawn(
+            hook.path, hook.args, environment, file_actions=[(os.POSIX_SPAWN_DUP2, reader, 0)]
+        )
+    except OSError as error:
+        os.close(writer)
+        raise Internal(f"hook {hook.path}: {error.strerror}") from error
+    finally:
+        os.close(reader)
+    pidfd = process.pidfd_open(pid)
+    try:
+        _give(writer, state)
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        if not poll.poll(hook.timeout * 1000 if hook.timeout else None):
+            process.pidfd_send_signal(pidfd, 9)
+            os.waitpid(pid, 0)
+            raise Internal(f"hook {hook.path} took more than {hook.timeout} s and was killed")
+        _, status = os.waitpid(pid, 0)
+    finally:
+        os.close(pidfd)
+    code = os.waitstatus_to_exitcode(status)
+    if code:
+        raise Internal(f"hook {hook.path} failed with exit code {code}")
+
+
+def _give(writer: int, state: bytes) -> None:
+    """The state is far below a pipe's size: this cannot block."""
+    try:
+        os.write(writer, state)
+    except BrokenPipeError:
+        pass  # it does not read its stdin
+    finally:
+        os.close(writer)

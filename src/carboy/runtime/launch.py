@@ -1,0 +1,288 @@
+"""The parent side of a container's birth: see the drawing in `sync.py`.
+
+`create` returns when init has built everything and waits; `Created.start` lets it execute the
+program.  Whatever fails raises a StepError, and nothing of the container is left but what
+the caller gave.
+"""
+
+from __future__ import annotations
+
+import os
+
+from carboy.errors import InvalidArgument
+from carboy.formats.spawner import StepError
+from carboy.linux import capabilities, namespaces, process
+from carboy.runtime import hooks, init, rootfs, seccomp, sync
+from carboy.runtime.spec import NAMESPACES
+from carboy.runtime.streams import Streams
+from carboy.runtime.sync import Failing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket as Socket  # noqa: N812 - the C type
+    from collections.abc import Callable
+    from typing import Any
+
+    from carboy.runtime.cgroups import Cgroup
+    from carboy.runtime.seccomp import Filter
+    from carboy.runtime.spec import Spec
+
+__all__ = ["Created", "Streams", "create"]
+
+STEP_TIMEOUT = 120
+"""Seconds that one step of init may take (hooks included) before it is given up."""
+
+EXPLICIT_LIMITS = "dev.carboy.rlimits-explicit"
+"""Annotation: names of limits, separated by commas, that are an error when the kernel refuses them."""
+
+
+class Plan:
+    """Everything init needs, gathered before the fork."""
+
+    def __init__(self, spec: Spec, container_id: str, bundle: str, streams: Streams) -> None:
+        self.spec = spec
+        self.container_id = container_id
+        self.bundle = bundle
+        self.streams = streams
+        self.sources: rootfs.Sources
+        self.joined: dict[str, int] = {}
+        self.cgroup_paths: dict[str, str] = {}
+        self.filter: Filter | None = None
+        self.reap = False
+        self.die_with_parent = True
+        self.preserve_fds = 0
+        self.listen_socket: Socket | None = None
+        self.last_capability = capabilities.last_capability()
+        names = spec.annotations.get(EXPLICIT_LIMITS, "")
+        self.explicit_limits = frozenset(name for name in names.split(",") if name)
+
+    def state(self, status: str, pid: int = 0) -> dict[str, Any]:
+        """The state document that hooks read (runtime.md, "State")."""
+        document = {
+            "ociVersion": self.spec.version,
+            "id": self.container_id,
+            "status": status,
+            "bundle": self.bundle,
+            "annotations": self.spec.annotations,
+        }
+        if pid:
+            document["pid"] = pid
+        return document
+
+
+class Created:
+    """A container whose init waits for `start`.
+
+    The caller owns `pidfd` and the parent's ends in `streams`.
+    """
+
+    __slots__ = ("_socket", "cgroup", "pid", "pidfd", "plan", "spec", "streams", "warnings")
+
+    def __init__(self, plan: Plan, socket: Socket, pid: int, pidfd: int, cgroup: Cgroup | None) -> None:
+        self.plan = plan
+        self.spec = plan.spec
+        self.streams = plan.streams
+        self.pid = pid
+        self.pidfd = pidfd
+        self.cgroup = cgroup
+        self.warnings: list[str] = []
+        self._socket = socket
+
+    def start(self) -> None:
+        """Release init; returns when the program has been executed, else raises what init says."""
+        sync.send(self._socket, {"op": "start"})
+        wait_for_exec(self._socket)
+        self._socket.close()
+        hooks.run(self.spec.hooks.get("poststart", []), self.plan.state("running", self.pid))
+
+
+def wait_for_exec(socket: Socket) -> None:
+    """Until the end of file that an execve leaves; raises the StepError that came instead."""
+    try:
+        message, _ = sync.receive(socket)
+    except ConnectionResetError:
+        message = None
+    if message is not None:
+        raise StepError.from_message(message.get("error") or {})
+
+
+def create(
+    spec: Spec,
+    *,
+    container_id: str,
+    bundle: str,
+    rootfs_fd: int | None,
+    streams: Streams,
+    cgroup: Cgroup | None,
+    init: bool = False,
+    on_namespaces: Callable[[int, int], None] | None = None,
+    preserve_fds: int = 0,
+    die_with_parent: bool = True,
+    seccomp_cache: str | None = None,
+    start_socket: Socket | None = None,
+) -> Created:
+    """Make a container up to the point where only `start` is missing.
+
+    rootfs_fd: a detached mount to use instead of `spec.root_path`; it stays the caller's.
+    on_namespaces(pid, pidfd): called as soon as the namespaces are there, while init goes on.
+    start_socket: the child's end of a socket for `start` that outlives this process (carboy-runtime).
+    """
+    plan = Plan(spec, container_id, bundle, streams)
+    plan.reap, plan.die_with_parent, plan.preserve_fds = init, die_with_parent, preserve_fds
+    plan.listen_socket = start_socket
+    try:
+        with Failing("seccomp"):
+            plan.filter = (
+                seccomp.filter_for(spec.linux.seccomp, seccomp_cache) if spec.linux.seccomp else None
+            )
+        _warn_capabilities(plan)
+        with Failing("cgroup"):
+            if cgroup is not None:
+                cgroup.create()
+                cgroup.apply(spec.linux.resources)
+                plan.cgroup_paths = cgroup.paths()
+        _open_namespaces(plan)
+        with Failing("rootfs"):
+            plan.sources = rootfs.open_sources(spec, bundle, rootfs_fd)
+        return _birth(plan, cgroup, on_namespaces)
+    except BaseException:
+        streams.close()
+        raise
+
+
+def _warn_capabilities(plan: Plan) -> None:
+    """Capabilities beyond this kernel's last one cannot be set: leave them out."""
+    one = plan.spec.process
+    if one is None or one.capabilities is None:
+        return
+    known = (1 << plan.last_capability + 1) - 1
+    caps = one.capabilities
+    for name in ("bounding", "effective", "permitted", "inheritable", "ambient"):
+        setattr(caps, name, getattr(caps, name) & known)
+
+
+def _open_namespaces(plan: Plan) -> None:
+    """Descriptors of the namespaces to join, each checked to be of its kind."""
+    for kind in NAMESPACES:
+        path = plan.spec.linux.namespaces.get(kind)
+        if not path:
+            continue
+        with Failing("namespace", f"{kind} {path}"):
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            if namespaces.namespace_type(fd) != NAMESPACES[kind]:
+                os.close(fd)
+                raise InvalidArgument(f"{path} is not a {kind} namespace")
+        plan.joined[kind] = fd
+
+
+def _clone(plan: Plan) -> tuple[int, int]:
+    """Fork init into new user and PID namespaces, or into the PID namespace to join."""
+    spaces = plan.spec.linux.namespaces
+    flags = 0
+    for kind in ("user", "pid"):
+        if spaces.get(kind) == "":
+            flags |= NAMESPACES[kind]
+    joined = plan.joined.pop("pid", None)
+    if joined is None:
+        return process.clone3(flags)
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        namespaces.setns(joined, namespaces.CLONE_NEWPID)
+        return process.clone3(flags)
+    finally:
+        namespaces.setns(own, namespaces.CLONE_NEWPID)
+        os.close(own)
+        os.close(joined)
+
+
+def _birth(plan: Plan, cgroup: Cgroup | None, on_namespaces: Callable[[int, int], None] | None) -> Created:
+    ours, theirs = sync.pair()
+    try:
+        with Failing("fork"):
+            pid, pidfd = _clone(plan)
+    except BaseException:
+        plan.sources.close()
+        raise
+    if pid == 0:
+        ours.close()
+        init.main(plan, theirs)
+    theirs.close()
+    plan.sources.close()
+    for fd in plan.joined.values():
+        os.close(fd)
+    plan.streams.close_child()
+    created = Created(plan, ours, pid, pidfd, cgroup)
+    try:
+        _converse(created, ours, on_namespaces)
+    except BaseException:
+        _kill(created)
+        ours.close()
+        raise
+    return created
+
+
+def _converse(created: Created, socket: Socket, on_namespaces: Callable[[int, int], None] | None) -> None:
+    plan, spec = created.plan, created.spec
+    sync.set_timeout(socket, STEP_TIMEOUT)
+    if spec.linux.namespaces.get("user") == "":
+        sync.expect(socket, "mapping")
+        with Failing("user", "id mappings"):
+            _write_mappings(created.pid, spec)
+        sync.send(socket, {"op": "mapped"})
+    sync.expect(socket, "namespaces")
+    if on_namespaces is not None:
+        on_namespaces(created.pid, created.pidfd)
+    with Failing("cgroup"):
+        if created.cgroup is not None:
+            created.cgroup.add_process(created.pid)
+    with Failing("oom_score_adj"):
+        if spec.process is not None and spec.process.oom_score_adj is not None:
+            _write_oom_score(created, spec.process.oom_score_adj)
+    sync.send(socket, {"op": "ready"})
+    sync.expect(socket, "built")
+    with Failing("hook"):
+        for name in hooks.IN_PARENT:
+            hooks.run(spec.hooks.get(name, []), plan.state("creating", created.pid))
+    sync.send(socket, {"op": "proceed"})
+    _, descriptors = sync.expect(socket, "created")
+    if plan.streams.terminal:
+        if len(descriptors) != 1:
+            raise StepError("Internal", "console", "init did not hand over its terminal")
+        created.streams.console = descriptors[0]
+    sync.set_timeout(socket, 0)
+
+
+def _write_mappings(pid: int, spec: Spec) -> None:
+    """uid_map and gid_map of a child that waits; setgroups is denied where the kernel wants it so."""
+    for name, mappings in (("uid_map", spec.linux.uid_mappings), ("gid_map", spec.linux.gid_mappings)):
+        text = "".join(f"{inside} {outside} {size}\n" for inside, outside, size in mappings)
+        if name == "gid_map" and os.geteuid() != 0:
+            with open(f"/proc/{pid}/setgroups", "w") as file:
+                file.write("deny")
+        with open(f"/proc/{pid}/{name}", "w") as file:
+            file.write(text)
+
+
+def _write_oom_score(created: Created, wanted: int) -> None:
+    path = f"/proc/{created.pid}/oom_score_adj"
+    try:
+        with open(path, "w") as file:
+            file.write(str(wanted))
+    except PermissionError:
+        with open(path) as file:
+            have = file.read().strip()
+        created.warnings.append(
+            f"oom_score_adj {wanted} is refused without CAP_SYS_RESOURCE: it stays {have}"
+        )
+
+
+def _kill(created: Created) -> None:
+    try:
+        process.pidfd_send_signal(created.pidfd, init.KILL)
+    except ProcessLookupError:
+        pass
+    try:
+        os.waitpid(created.pid, 0)
+    except ChildProcessError:
+        pass
+    os.close(created.pidfd)

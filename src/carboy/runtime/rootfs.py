@@ -1,0 +1,522 @@
+"""Building a container's root filesystem: in init, before and after the pivot.
+
+Nothing here joins strings with untrusted paths: targets are opened inside the root with
+openat2, mounts are made detached and then attached to those descriptors.
+
+    parent   Sources.open(): the root and every bind source, as detached copies of the host's mounts
+    init     attach_root ─▶ mounts in their order ─▶ devices, links, console
+             ─▶ masked and read-only paths ─▶ pivot
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from carboy.errors import InvalidArgument, Unsupported
+from carboy.linux import mount as m
+from carboy.linux import paths, terminal
+from carboy.linux.paths import create_file_in_root, make_directories_in_root, open_in_root
+from carboy.runtime import cgroups, mountoptions
+from carboy.runtime.mountoptions import Options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from carboy.runtime.spec import Device, Mount, Spec
+
+PSEUDO = ("proc", "sysfs")
+"""Filesystems that must lie where they are said to: a link there would redirect masks and labels."""
+
+DEFAULT_DEVICES = (
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+)
+
+DEFAULT_LINKS = (
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+    ("/dev/ptmx", "pts/ptmx"),
+)
+
+
+class Sources:
+    """What the parent opens in the host's namespaces and init inherits: detached mounts.
+
+    root: the root filesystem.  binds: by position in `spec.mounts`.
+    """
+
+    __slots__ = ("binds", "root")
+
+    def __init__(self, root: int, binds: dict[int, int]) -> None:
+        self.root = root
+        self.binds = binds
+
+    def close(self) -> None:
+        """Close all of them (in the parent, after the fork)."""
+        for fd in (self.root, *self.binds.values()):
+            os.close(fd)
+
+
+def open_sources(spec: Spec, bundle: str, rootfs_fd: int | None) -> Sources:
+    """Open the root and every bind source; paths are the operator's, relative ones below the bundle."""
+    if rootfs_fd is not None:
+        root = os.dup(rootfs_fd)
+    else:
+        path = os.path.join(bundle, spec.root_path)
+        root = m.open_tree(m.AT_FDCWD, path, m.OPEN_TREE_CLONE | m.AT_RECURSIVE)
+        if not stat.S_ISDIR(os.fstat(root).st_mode):
+            os.close(root)
+            raise InvalidArgument(f"root filesystem {path} is not a directory")
+    sources = Sources(root, {})
+    try:
+        for position, one in enumerate(spec.mounts):
+            options = mountoptions.parse(one.options)
+            if options.bind or one.kind == "bind":
+                sources.binds[position] = _open_bind(os.path.join(bundle, one.source), options)
+    except BaseException:
+        sources.close()
+        raise
+    return sources
+
+
+def _open_bind(source: str, options: Options) -> int:
+    try:
+        flags = m.OPEN_TREE_CLONE | (m.AT_RECURSIVE if options.recursive else 0)
+        fd = m.open_tree(m.AT_FDCWD, source, flags)
+    except FileNotFoundError as error:
+        raise InvalidArgument(f"bind source {source} does not exist") from error
+    except OSError as error:
+        raise InvalidArgument(f"bind source {source}: {error.strerror}") from error
+    return fd
+
+
+class Builder:
+    """Makes one root filesystem, in init's own mount namespace."""
+
+    def __init__(self, spec: Spec, sources: Sources, *, cgroup_paths: dict[str, str]) -> None:
+        self.spec = spec
+        self.sources = sources
+        self.root = sources.root
+        self.cgroup_paths = cgroup_paths
+        self.in_user_namespace = "user" in spec.linux.namespaces
+
+    # Attach, mount, leave
+
+    def attach_root(self, place: str) -> None:
+        """Make the detached root part of this mount namespace, over the directory `place`."""
+        m.mount_setattr(m.AT_FDCWD, b"/", m.AT_RECURSIVE, propagation=m.MS_SLAVE)
+        target = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            m.attach(self.root, target)
+        finally:
+            os.close(target)
+        m.mount_setattr(self.root, b"", m.AT_EMPTY_PATH | m.AT_RECURSIVE, propagation=m.MS_PRIVATE)
+
+    def mount_all(self) -> None:
+        """Every entry of `mounts`, in order."""
+        for position, one in enumerate(self.spec.mounts):
+            try:
+                self._mount(one, self.sources.binds.get(position))
+            except OSError as error:
+                name = os.fsdecode(error.filename) if error.filename else ""
+                text = f"mounting {one.source or one.kind!r} at {one.destination}: {error.strerror} {name}"
+                raise OSError(error.errno, text.rstrip()) from error
+
+    def _mount(self, one: Mount, source: int | None) -> None:
+        options = mountoptions.parse(one.options)
+        if source is not None:
+            self._bind(one, options, source)
+            return
+        target = self._directory(one)
+        try:
+            if one.kind == "cgroup":
+                self._cgroup(options, target)
+                return
+            copied = os.dup(target) if options.copy_up else -1
+            mounted = self._filesystem(one, options)
+            try:
+                if copied >= 0:
+                    copy_tree(_readable(copied), mounted)
+                    os.close(copied)
+                self._finish(mounted, options)
+                m.attach(mounted, target)
+                self._propagate(mounted, options)
+            finally:
+                os.close(mounted)
+        finally:
+            os.close(target)
+
+    def _directory(self, one: Mount) -> int:
+        """The descriptor of the mount's target, made when it is missing."""
+        if one.kind in PSEUDO and one.destination.rstrip("/").count("/") <= 1:
+            name = one.destination.strip("/")
+            try:
+                os.close(make_directories_in_root(self.root, name))
+                return paths.open_beneath(self.root, name, os.O_PATH | os.O_DIRECTORY)
+            except OSError as error:
+                text = f"{one.destination} of the root filesystem is not a directory: refusing to mount {one.kind}"
+                raise InvalidArgument(text) from error
+        return make_directories_in_root(self.root, one.destination)
+
+    def _filesystem(self, one: Mount, options: Options) -> int:
+        """A detached mount of a new filesystem."""
+        try:
+            return _new_filesystem(one.kind, one.source, options)
+        except PermissionError:
+            if one.kind != "sysfs":
+                raise
+            # sysfs belongs to the network namespace: the host's is shown, read-only, where that is shared.
+            fd = m.open_tree(m.AT_FDCWD, b"/sys", m.OPEN_TREE_CLONE | m.AT_RECURSIVE)
+            m.mount_setattr(fd, b"", m.AT_EMPTY_PATH | m.AT_RECURSIVE, attr_set=m.MOUNT_ATTR_RDONLY)
+            return fd
+        except OSError:
+            if one.kind != "devpts":
+                raise
+            options.data = [
+                pair for pair in options.data if pair[0] != "gid"
+            ]  # no such id in this user namespace
+            return _new_filesystem(one.kind, one.source, options)
+
+    def _bind(self, one: Mount, options: Options, source: int) -> None:
+        """Attach a bind source; its target is made as a directory or file, like the source."""
+        if stat.S_ISDIR(os.fstat(source).st_mode):
+            target = make_directories_in_root(self.root, one.destination)
+        else:
+            target = create_file_in_root(self.root, one.destination)
+        try:
+            self._refuse_proc(target, one)
+            self._finish(source, options)
+            if not options.propagation:
+                # The copy was made in the host's namespace: without this, mounts would travel back.
+                kind, _ = mountoptions.root_propagation(self.spec.linux.rootfs_propagation)
+                m.mount_setattr(source, b"", m.AT_EMPTY_PATH | m.AT_RECURSIVE, propagation=kind)
+            m.attach(source, target)
+            self._propagate(source, options)
+        finally:
+            os.close(target)
+
+    @staticmethod
+    def _refuse_proc(target: int, one: Mount) -> None:
+        """A mount over /proc would take masks and labels along (CVE-2019-16884)."""
+        if paths.filesystem_type(target) != paths.PROC_SUPER_MAGIC:
+            return
+        allowed = (
+            *("/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat", "/proc/swaps"),
+            *("/proc/uptime", "/proc/loadavg", "/proc/slabinfo", "/proc/net/dev"),
+            *("/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled"),
+        )
+        if os.path.normpath(one.destination) not in allowed and not one.destination.startswith("/proc/sys/"):
+            raise InvalidArgument(f"{one.destination} cannot be mounted: it is inside /proc")
+
+    @staticmethod
+    def _finish(fd: int, options: Options) -> None:
+        """Attributes of a mount that is not attached yet."""
+        if options.attr_set or options.attr_clr:
+            m.mount_setattr(fd, b"", m.AT_EMPTY_PATH, attr_set=options.attr_set, attr_clr=options.attr_clr)
+        if options.recursive_set or options.recursive_clr:
+            flags = m.AT_EMPTY_PATH | m.AT_RECURSIVE
+            m.mount_setattr(fd, b"", flags, attr_set=options.recursive_set, attr_clr=options.recursive_clr)
+
+    @staticmethod
+    def _propagate(fd: int, options: Options) -> None:
+        for kind, recursive in options.propagation:
+            m.mount_setattr(fd, b"", m.AT_EMPTY_PATH | (m.AT_RECURSIVE if recursive else 0), propagation=kind)
+
+    # Control groups
+
+    def _cgroup(self, options: Options, target: int) -> None:
+        """/sys/fs/cgroup as the container may see it: its own groups, on v1, v2 and hybrid machines."""
+        own_namespace = "cgroup" in self.spec.linux.namespaces
+        layout = cgroups.read_layout()
+        if len(layout.hierarchies) == 1 and layout.hierarchies[0].version == 2:
+            fd = self._hierarchy_mount(layout.hierarchies[0], own_namespace=own_namespace)
+            self._attach_and_close(fd, target, options)
+            return
+        tmpfs = _new_filesystem("tmpfs", "tmpfs", mountoptions.parse(["mode=755"]))
+        m.mount_setattr(tmpfs, b"", m.AT_EMPTY_PATH, attr_set=options.attr_set & ~m.MOUNT_ATTR_RDONLY)
+        m.attach(tmpfs, target)
+        for hierarchy in layout.hierarchies:
+            name = os.path.basename(hierarchy.mount_point)
+            os.mkdir(name, 0o755, dir_fd=tmpfs)
+            place = paths.open_beneath(tmpfs, name, os.O_PATH | os.O_DIRECTORY)
+            try:
+                fd = self._hierarchy_mount(hierarchy, own_namespace=own_namespace)
+                self._attach_and_close(fd, place, options)
+            except FileNotFoundError:
+                continue  # the container has no group in this hierarchy
+            finally:
+                os.close(place)
+        if options.attr_set & m.MOUNT_ATTR_RDONLY:
+            m.mount_setattr(tmpfs, b"", m.AT_EMPTY_PATH, attr_set=m.MOUNT_ATTR_RDONLY)
+        os.close(tmpfs)
+
+    def _hierarchy_mount(self, hierarchy: cgroups.Hierarchy, *, own_namespace: bool) -> int:
+        """A detached mount of one hierarchy, rooted at the container's group."""
+        if own_namespace:
+            if hierarchy.version == 2:
+                return _new_filesystem("cgroup2", "cgroup", Options())
+            options = Options()
+            options.data = [(name, None) for name in hierarchy.controllers if not name.startswith("name=")]
+            named = [name for name in hierarchy.controllers if name.startswith("name=")]
+            if named:
+                options.data = [("none", None), ("name", named[0].partition("=")[2])]
+            return _new_filesystem("cgroup", "cgroup", options)
+        keys = ("unified", "") if hierarchy.version == 2 else hierarchy.controllers
+        path = next(
+            (self.cgroup_paths[key] for key in keys if key in self.cgroup_paths), hierarchy.mount_point
+        )
+        return m.open_tree(m.AT_FDCWD, path, m.OPEN_TREE_CLONE)
+
+    def _attach_and_close(self, fd: int, target: int, options: Options) -> None:
+        try:
+            self._finish(fd, options)
+            m.attach(fd, target)
+        finally:
+            os.close(fd)
+
+    # Devices
+
+    def make_devices(self) -> None:
+        """The default nodes and those of the configuration, then the links."""
+        if not self._has_own_dev():
+            return
+        done = set()
+        for one in self.spec.linux.devices:
+            done.add(one.path)
+            self._device(one.path, one)
+        for path, major, minor in DEFAULT_DEVICES:
+            if path not in done:
+                self._node(path, stat.S_IFCHR, os.makedev(major, minor), 0o666, 0, 0)
+        for path, target in DEFAULT_LINKS:
+            self._link(path, target)
+
+    def _has_own_dev(self) -> bool:
+        """Whether /dev is not bound from the host: then it is not ours to fill."""
+        for one in self.spec.mounts:
+            if os.path.normpath(one.destination) == "/dev":
+                return not mountoptions.parse(one.options).bind and one.kind != "bind"
+        return True
+
+    def _device(self, path: str, one: Device) -> None:
+        kinds = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
+        device = 0 if one.kind == "p" else os.makedev(one.major, one.minor)
+        self._node(path, kinds[one.kind], device, one.mode, one.uid, one.gid)
+
+    def _node(self, path: str, kind: int, device: int, mode: int, uid: int, gid: int) -> None:
+        folder, _, name = path.rpartition("/")
+        parent = make_directories_in_root(self.root, folder or "/")
+        try:
+            if self._is_there(parent, name, kind, device):
+                return
+            try:
+                os.mknod(name, kind | mode, device, dir_fd=parent)
+            except PermissionError:
+                self._bind_device(path)  # a user namespace may not make nodes
+                return
+            if uid or gid:
+                os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
+        finally:
+            os.close(parent)
+
+    @staticmethod
+    def _is_there(parent: int, name: str, kind: int, device: int) -> bool:
+        """Whether exactly this node exists; anything else of that name is removed."""
+        try:
+            found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        if stat.S_IFMT(found.st_mode) == kind and (kind == stat.S_IFIFO or found.st_rdev == device):
+            return True
+        os.unlink(name, dir_fd=parent)
+        return False
+
+    def _bind_device(self, path: str) -> None:
+        source = m.open_tree(m.AT_FDCWD, path, m.OPEN_TREE_CLONE)
+        try:
+            target = create_file_in_root(self.root, path)
+            try:
+                m.attach(source, target)
+            finally:
+                os.close(target)
+        finally:
+            os.close(source)
+
+    def _link(self, path: str, target: str) -> None:
+        folder, _, name = path.rpartition("/")
+        parent = make_directories_in_root(self.root, folder)
+        try:
+            try:
+                os.symlink(target, name, dir_fd=parent)
+            except FileExistsError:
+                pass  # a mount or the image has its own
+            except OSError as error:
+                if name != "ptmx":
+                    raise
+                raise Unsupported(f"cannot make {path}") from error
+        finally:
+            os.close(parent)
+
+    def open_console(self) -> tuple[int, int]:
+        """(master, slave) from the container's devpts, the slave also bound to /dev/console."""
+        devpts = open_in_root(self.root, "/dev/pts", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            master, slave = terminal.open_pty(devpts)
+        finally:
+            os.close(devpts)
+        source = m.open_tree(slave, b"", m.OPEN_TREE_CLONE | m.AT_EMPTY_PATH)
+        try:
+            parent = make_directories_in_root(self.root, "/dev")
+            try:
+                try:
+                    fd = os.open("console", os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=parent)
+                    os.close(fd)
+                except FileExistsError:
+                    pass
+                target = paths.open_beneath(parent, "console", os.O_PATH | os.O_NOFOLLOW)
+            finally:
+                os.close(parent)
+            try:
+                m.attach(source, target)
+            finally:
+                os.close(target)
+        finally:
+            os.close(source)
+        return master, slave
+
+    # Masks
+
+    def make_read_only(self) -> None:
+        """`readonlyPaths`: each becomes a read-only mount of itself; missing ones are skipped."""
+        for path in self.spec.linux.readonly_paths:
+            try:
+                place = open_in_root(self.root, path, os.O_PATH)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            try:
+                copy = m.open_tree(place, b"", m.OPEN_TREE_CLONE | m.AT_EMPTY_PATH | m.AT_RECURSIVE)
+                try:
+                    m.mount_setattr(copy, b"", m.AT_EMPTY_PATH | m.AT_RECURSIVE, attr_set=m.MOUNT_ATTR_RDONLY)
+                    m.attach(copy, place)
+                finally:
+                    os.close(copy)
+            finally:
+                os.close(place)
+
+    def mask(self) -> None:
+        """`maskedPaths`: the host's /dev/null over files, an empty read-only tmpfs over directories."""
+        null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
+        found = os.fstat(null)
+        if not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(1, 3):
+            raise InvalidArgument("/dev/null of the host is not the null device")
+        empty = -1
+        for path in self.spec.linux.masked_paths:
+            try:
+                place = open_in_root(self.root, path, os.O_PATH)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            try:
+                if stat.S_ISDIR(os.fstat(place).st_mode):
+                    if empty < 0:
+                        options = mountoptions.parse(
+                            ["ro", "nosuid", "nodev", "noexec", "size=0k", "nr_inodes=2"]
+                        )
+                        empty = _new_filesystem("tmpfs", "tmpfs", options)
+                        self._finish(empty, options)
+                        m.attach(empty, place)
+                        continue
+                    cover = m.open_tree(empty, b"", m.OPEN_TREE_CLONE | m.AT_EMPTY_PATH)
+                else:
+                    cover = m.open_tree(null, b"", m.OPEN_TREE_CLONE | m.AT_EMPTY_PATH)
+                try:
+                    m.attach(cover, place)
+                finally:
+                    os.close(cover)
+            finally:
+                os.close(place)
+        os.close(null)
+        if empty >= 0:
+            os.close(empty)
+
+    def pivot(self) -> None:
+        """Make the new root the root of this namespace, and let go of the old one."""
+        if self.spec.root_readonly:
+            m.mount_setattr(self.root, b"", m.AT_EMPTY_PATH, attr_set=m.MOUNT_ATTR_RDONLY)
+        old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.fchdir(self.root)
+        m.pivot_root(b".", b".")
+        os.fchdir(old)
+        m.mount_setattr(m.AT_FDCWD, b".", m.AT_RECURSIVE, propagation=m.MS_SLAVE)
+        m.umount2(b".", m.MNT_DETACH)
+        os.close(old)
+        os.chdir("/")
+        if self.spec.linux.rootfs_propagation:
+            kind, recursive = mountoptions.root_propagation(self.spec.linux.rootfs_propagation)
+            m.mount_setattr(m.AT_FDCWD, b"/", m.AT_RECURSIVE if recursive else 0, propagation=kind)
+
+
+def _new_filesystem(kind: str, source: str, options: Options) -> int:
+    """A detached mount of a new instance of `kind` with the options' data."""
+    if not kind:
+        raise InvalidArgument("the mount has no type")
+    context = m.fsopen(kind)
+    try:
+        if source:
+            m.fsconfig_set_string(context, "source", source)
+        for key, value in options.data:
+            if value is None:
+                m.fsconfig_set_flag(context, key)
+            else:
+                m.fsconfig_set_string(context, key, value)
+        m.fsconfig_create(context)
+        return m.fsmount(context)
+    finally:
+        os.close(context)
+
+
+def _readable(path_fd: int) -> int:
+    """A descriptor that can be listed, of the directory that an O_PATH one means."""
+    return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=path_fd)
+
+
+def copy_tree(source: int, target: int) -> None:
+    """Copy what is below the directory `source` into `target`; special files are left out (tmpcopyup)."""
+    mode = os.fstat(source)
+    os.fchmod(target, stat.S_IMODE(mode.st_mode))
+    os.fchown(target, mode.st_uid, mode.st_gid)
+    for name in os.listdir(source):
+        found = os.stat(name, dir_fd=source, follow_symlinks=False)
+        if stat.S_ISLNK(found.st_mode):
+            os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+            os.chown(name, found.st_uid, found.st_gid, dir_fd=target, follow_symlinks=False)
+        elif stat.S_ISDIR(found.st_mode):
+            os.mkdir(name, 0o700, dir_fd=target)
+            inner = paths.open_beneath(source, name, os.O_RDONLY | os.O_DIRECTORY)
+            outer = paths.open_beneath(target, name, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                copy_tree(inner, outer)
+            finally:
+                os.close(inner)
+                os.close(outer)
+        elif stat.S_ISREG(found.st_mode):
+            _copy_file(source, target, name, found)
+
+
+def _copy_file(source: int, target: int, name: str, found: os.stat_result) -> None:
+    reading = paths.open_beneath(source, name, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        writing = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=target)
+        try:
+            while chunk := os.read(reading, 1 << 20):
+                os.write(writing, chunk)
+            os.fchown(writing, found.st_uid, found.st_gid)
+            os.fchmod(writing, stat.S_IMODE(found.st_mode))
+        finally:
+            os.close(writing)
+    finally:
+        os.close(reading)

@@ -1,0 +1,83 @@
+"""The standard streams of a container's process, seen from both sides of the fork."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+PIPE_SIZE = 1 << 20
+
+
+class Streams:
+    """What the child gets as 0, 1 and 2, and the parent's ends (-1 for absent).
+
+    terminal: a pseudo-terminal of the container's devpts, `rows` and `cols` its first size; its
+    master becomes `console`.  Else pipes, or the given descriptors (`inherit`).
+    """
+
+    __slots__ = ("child", "cols", "console", "rows", "stderr", "stdin", "stdout", "terminal")
+
+    def __init__(self, *, terminal: bool = False, rows: int = 0, cols: int = 0) -> None:
+        self.terminal = terminal
+        self.rows = rows
+        self.cols = cols
+        self.console = self.stdin = self.stdout = self.stderr = -1
+        self.child: list[int] = []
+
+    @classmethod
+    def wanted(cls, *, terminal: bool, stdin: bool, rows: int = 0, cols: int = 0) -> Streams:
+        """A terminal; or pipes, with /dev/null as stdin unless `stdin`."""
+        streams = cls(terminal=terminal, rows=rows, cols=cols)
+        if terminal:
+            return streams
+        if stdin:
+            reader, streams.stdin = os.pipe2(os.O_CLOEXEC)
+        else:
+            reader = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        streams.stdout, out = _pipe()
+        streams.stderr, err = _pipe()
+        streams.child = [reader, out, err]
+        return streams
+
+    @classmethod
+    def inherit(cls, *, terminal: bool = False, rows: int = 0, cols: int = 0) -> Streams:
+        """The parent's own 0, 1 and 2, or a terminal."""
+        return cls(terminal=terminal, rows=rows, cols=cols)
+
+    def close_child(self) -> None:
+        """In the parent, after the fork."""
+        for fd in self.child:
+            os.close(fd)
+        self.child = []
+
+    def close(self) -> None:
+        """Close both sides (a launch that failed)."""
+        self.close_child()
+        for name in ("console", "stdin", "stdout", "stderr"):
+            fd = getattr(self, name)
+            if fd >= 0:
+                os.close(fd)
+                setattr(self, name, -1)
+
+    def take(self, uid: int) -> None:
+        """In the child: make them 0, 1 and 2, owned by the program's user, so that /dev/stdout can be reopened."""
+        for number, fd in enumerate(self.child):
+            os.dup2(fd, number, inheritable=True)
+        if not self.child or uid == 0:
+            return
+        null = os.stat("/dev/null").st_rdev
+        for number in range(3):
+            if os.fstat(number).st_rdev != null:
+                try:
+                    os.fchown(number, uid, -1)
+                except OSError:
+                    continue  # not mapped, or a read-only file: the program lives with it
+
+
+def _pipe() -> tuple[int, int]:
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    try:
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+    except PermissionError:
+        pass  # over the user's pipe quota: the default size works, only slower
+    return reader, writer
