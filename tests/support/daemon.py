@@ -166,6 +166,8 @@ class Daemon:
     def output(self, container: str, stream: str = "stdout", query: str = "") -> bytes:
         """What the log holds of one stream."""
         data = self.request("GET", f"/containers/{container}/logs?{stream}=1{query}")
+        if data[:1] not in (b"\1", b"\2", b""):
+            return data  # a terminal's
         return demultiplex(data)[1 if stream == "stdout" else 2]
 
     def remove_all(self) -> None:
@@ -182,7 +184,7 @@ class Daemon:
         self.request("POST", "/carboy/system/reset")
         self.process.wait(30)
         assert not os.path.exists(f"/sys/class/net/{self.bridge}"), f"the bridge {self.bridge} is left"
-        left = processes_with(self.home)
+        left = processes_with(f"{self.home}/")
         assert not left, f"processes are left: {left}"
 
 
@@ -197,19 +199,18 @@ def demultiplex(data: bytes) -> dict[int, bytes]:
     return streams
 
 
-def processes_with(text: str) -> list[str]:
-    """Command lines of processes that hold `text`, ourselves left out."""
+def processes_with(path: str) -> list[str]:
+    """Processes, ourselves left out, that have something below `path` open."""
     found = []
     for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) != os.getpid():
-            try:
-                line = (
-                    Path(f"/proc/{name}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                )
-            except OSError:
-                continue
-            if text in line:
-                found.append(line)
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        try:
+            links = [os.readlink(f"/proc/{name}/fd/{number}") for number in os.listdir(f"/proc/{name}/fd")]
+            if any(link.startswith(path) for link in links):
+                found.append(f"{name}: {Path(f'/proc/{name}/comm').read_text().strip()}")
+        except OSError:
+            continue
     return found
 
 
