@@ -367,6 +367,10 @@ def _field(value: Value, name: str) -> Value:
     if isinstance(value, dict):
         if name in value:
             return value[name]
+        # Docker's templates name Go fields, whose case differs from the JSON key's: ID and Id, APIVersion and ApiVersion.
+        for key in value:
+            if key.lower() == name.lower():
+                return value[key]
         raise TemplateError(f'map has no entry for key "{name}"')
     if value is None:
         raise TemplateError(f"nil pointer evaluating .{name}")
