@@ -114,12 +114,15 @@ def _clone_into(target: Target) -> tuple[int, int]:
     try:
         with Failing("namespace", "pid"):
             namespaces.setns(target.pidfd, namespaces.CLONE_NEWPID)
+        pid = -1
         try:
-            return process.clone3(0)
+            pid, pidfd = process.clone3(0)
+            return pid, pidfd
         except OSError as error:
             raise Conflict("the container has ended") from error
         finally:
-            namespaces.setns(own, namespaces.CLONE_NEWPID)
+            if pid != 0:  # the child stays: it could not go back up, and must not
+                namespaces.setns(own, namespaces.CLONE_NEWPID)
     finally:
         os.close(own)
 

@@ -186,11 +186,14 @@ def _clone(plan: Plan) -> tuple[int, int]:
     if joined is None:
         return process.clone3(flags)
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    pid = -1
     try:
         namespaces.setns(joined, namespaces.CLONE_NEWPID)
-        return process.clone3(flags)
+        pid, pidfd = process.clone3(flags)
+        return pid, pidfd
     finally:
-        namespaces.setns(own, namespaces.CLONE_NEWPID)
+        if pid != 0:  # the child stays: it could not go back up, and must not
+            namespaces.setns(own, namespaces.CLONE_NEWPID)
         os.close(own)
         os.close(joined)
 
