@@ -56,6 +56,7 @@ class Container:
             cgroup=self._group,
             init=bool(self._options.get("init")),
             on_namespaces=lambda pid, _pidfd: on_namespaces(pid),
+            seccomp_cache=str(self._options.get("seccomp_cache") or "") or None,
         )
         program = Program(self._created.pid, self._created.pidfd)
         program.warnings = list(self._created.warnings)
