@@ -84,6 +84,7 @@ class Container:
                 rows=int(request.get("rows") or 0),
                 cols=int(request.get("cols") or 0),
             ),
+            seccomp_cache=str(self._options.get("seccomp_cache") or "") or None,
         )
         return _with_streams(Program(executed.pid, executed.pidfd), executed.streams)
 
