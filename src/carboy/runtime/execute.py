@@ -110,21 +110,18 @@ def _clone_into(target: Target) -> tuple[int, int]:
     """Fork a child into the container's PID namespace."""
     if "pid" not in target.spec.linux.namespaces:
         return process.clone3(0)
-    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    with Failing("namespace", "pid"):
+        namespaces.setns(target.pidfd, namespaces.CLONE_NEWPID)
     try:
-        with Failing("namespace", "pid"):
-            namespaces.setns(target.pidfd, namespaces.CLONE_NEWPID)
-        pid = -1
-        try:
-            pid, pidfd = process.clone3(0)
-            return pid, pidfd
-        except OSError as error:
-            raise Conflict("the container has ended") from error
-        finally:
-            if pid != 0:  # the child stays: it could not go back up, and must not
-                namespaces.setns(own, namespaces.CLONE_NEWPID)
-    finally:
+        pid, pidfd = process.clone3(0)
+    except OSError as error:
+        raise Conflict("the container has ended") from error
+    if pid:
+        # Only the parent goes back: for the child it is already its own namespace.
+        own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        namespaces.setns(own, namespaces.CLONE_NEWPID)
         os.close(own)
+    return pid, pidfd
 
 
 def _child(

@@ -185,17 +185,15 @@ def _clone(plan: Plan) -> tuple[int, int]:
     joined = plan.joined.pop("pid", None)
     if joined is None:
         return process.clone3(flags)
-    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    pid = -1
-    try:
-        namespaces.setns(joined, namespaces.CLONE_NEWPID)
-        pid, pidfd = process.clone3(flags)
-        return pid, pidfd
-    finally:
-        if pid != 0:  # the child stays: it could not go back up, and must not
-            namespaces.setns(own, namespaces.CLONE_NEWPID)
+    namespaces.setns(joined, namespaces.CLONE_NEWPID)
+    os.close(joined)
+    pid, pidfd = process.clone3(flags)
+    if pid:
+        # Only the parent goes back: for the child it is already its own namespace.
+        own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        namespaces.setns(own, namespaces.CLONE_NEWPID)
         os.close(own)
-        os.close(joined)
+    return pid, pidfd
 
 
 def _birth(plan: Plan, cgroup: Cgroup | None, on_namespaces: Callable[[int, int], None] | None) -> Created:
