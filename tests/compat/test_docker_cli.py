@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from support.busybox import busybox_root
+from support.daemon import busybox_tar
 
 IMAGE = "compat/cli:1"
 COMMANDS = list(
@@ -63,7 +63,7 @@ def docker(request: pytest.FixtureRequest, host: str) -> Docker:
     if not request.param:
         pytest.skip("needs Debian's docker command")
     docker = Docker(request.param, host)
-    docker.out("import", "--change", 'CMD ["sh"]', "-", IMAGE, stdin=busybox_root())
+    docker.out("import", "--change", 'CMD ["sh"]', "-", IMAGE, stdin=busybox_tar())
     return docker
 
 

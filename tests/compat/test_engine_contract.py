@@ -6,14 +6,14 @@ import pytest
 
 from suites.backend import BackendContract
 from support.api import Client
-from support.busybox import busybox_root
+from support.daemon import busybox_tar
 
 
 @pytest.fixture(scope="module")
 def api(host: str) -> Client:
     client = Client(host.removeprefix("unix://"))
     path = "/images/create?fromSrc=-&repo=contract&tag=1"
-    status, _, data = client.call("POST", path, busybox_root())
+    status, _, data = client.call("POST", path, busybox_tar())
     assert status == 200, data
     return client
 

@@ -120,6 +120,8 @@ class Execs:
         """The state of one."""
         one = self._find(exec_id)
         config = one.config
+        if one.running:
+            self._catch_up(one)
         return ExecInspect(
             id=one.id,
             running=one.running,
@@ -139,6 +141,15 @@ class Execs:
             detach_keys=config.detach_keys,
             pid=one.pid,
         )
+
+    def _catch_up(self, one: Exec) -> None:
+        """Have the monitor's news: its answer comes after the event that the program has ended.
+
+        A client asks for the exit code as soon as its stream has ended, which can be before the
+        event was taken in here.
+        """
+        with contextlib.suppress(CarboyError):  # it starts just now, or the container has ended
+            self._containers.channel(one.container).request("exec_state", exec_id=one.id)
 
     def resize(self, exec_id: str, *, rows: int, cols: int) -> None:
         """Set the terminal's size."""

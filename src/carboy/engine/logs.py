@@ -68,6 +68,9 @@ class LogFile:
     def read(self) -> bytes | None:
         """Framed bytes; b"" when there is nothing yet, None at the end."""
         while not self._ended:
+            # In this order: whatever happens after the draining makes `fileno()` readable again.
+            if self._options.follow:
+                self._drain_wakes()
             ended = not self._options.follow or not self._alive()
             data = self._next_data()
             if data:
@@ -80,13 +83,6 @@ class LogFile:
             if ended:
                 self._ended = True
                 break
-            self._drain_wakes()
-            data = self._next_data()
-            if data:
-                framed = self._frame(data)
-                if framed:
-                    return framed
-                continue
             return b""
         return None
 
