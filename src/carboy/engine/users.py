@@ -47,14 +47,10 @@ def read_account_files(root: int) -> tuple[bytes, bytes]:
     return _read(root, "etc/passwd"), _read(root, "etc/group")
 
 
-def needs_account_files(user: str, group_add: Iterable[str]) -> bool:
-    """Whether resolving `user` can depend on the image's files at all (root's home does not)."""
-    return user not in ("", "0:0") or any(not _is_number(group) for group in group_add)
-
-
 def resolve(user: str, group_add: Iterable[str], *, passwd: bytes, group: bytes) -> Identity:
     """Read `user` (USER of an image, or --user); raises InvalidArgument naming what is unknown."""
     user_part, colon, group_part = user.partition(":")
+    user_part = user_part or "0"
     accounts = list(_accounts(passwd))
     account = _find_account(user_part, accounts)
     if account is None and _is_number(user_part):
@@ -74,8 +70,6 @@ def resolve(user: str, group_add: Iterable[str], *, passwd: bytes, group: bytes)
 
 
 def _find_account(name: str, accounts: list[_Account]) -> _Account | None:
-    if not name:
-        name = "0"
     if _is_number(name):
         uid = _number(name, name)
         return next((account for account in accounts if account.uid == uid), None)

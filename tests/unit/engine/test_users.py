@@ -51,3 +51,8 @@ def test_added_groups() -> None:
 def test_lines_with_overflowing_ids_are_skipped() -> None:
     with pytest.raises(InvalidArgument):
         resolve("evil", (), passwd=b"evil:x:4294967296:0::/:\n", group=b"")
+
+
+def test_without_account_files_root_and_numbers_work() -> None:
+    assert resolve("", (), passwd=b"", group=b"") == Identity(0, 0, "/", ())
+    assert resolve("7:8", ("9",), passwd=b"", group=b"") == Identity(7, 8, "/", (9,))

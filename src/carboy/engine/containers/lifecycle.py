@@ -41,7 +41,7 @@ from carboy.engine.spec.check import joined, network_mode
 from carboy.engine.spec.document import Placement, build
 from carboy.engine.spec.facts import HostFacts
 from carboy.engine.spec.process import working_directory
-from carboy.engine.users import Identity, needs_account_files, read_account_files, resolve
+from carboy.engine.users import read_account_files, resolve
 from carboy.engine.volumes import Volumes
 from carboy.errors import CarboyError, Conflict, Internal, InvalidArgument, NotModified, Unavailable
 from carboy.formats.dockerapi.containers import WaitError, WaitResponse
@@ -242,7 +242,8 @@ class Lifecycle:
 
     def _write_bundle(self, container: Container, bundle: str, rootfs: int) -> None:
         parts, document = self._parts, container.document
-        identity = _identity(document.config.user, document.host.group_add, rootfs)
+        passwd, group = read_account_files(rootfs)
+        identity = resolve(document.config.user, document.host.group_add, passwd=passwd, group=group)
         directory = working_directory(document.config)
         if not exists_in_root(rootfs, directory):
             os.close(make_directories_in_root(rootfs, directory, 0o755))
@@ -673,17 +674,6 @@ def ensure_bind_source(path: str, *, create: bool) -> None:
             ) from made
     except (OSError, ValueError) as error:
         raise InvalidArgument(f"cannot use the bind source {path[:200]!r}: {error}") from error
-
-
-def _identity(user: str, group_add: list[str], rootfs: int) -> Identity:
-    if not needs_account_files(user, group_add):
-        passwd, group = read_account_files(rootfs)
-        try:
-            return resolve(user, group_add, passwd=passwd, group=group)
-        except InvalidArgument:
-            return Identity(0, 0, "/root", tuple(int(number) for number in group_add))
-    passwd, group = read_account_files(rootfs)
-    return resolve(user, group_add, passwd=passwd, group=group)
 
 
 def _resolv_conf(container: Container, *, own_namespace: bool) -> str:
