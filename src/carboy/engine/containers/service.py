@@ -343,12 +343,12 @@ class Containers:
                 with container.mutex:
                     container.become(State.DEAD)
                 raise
-            self._told_removed(container)
             if volumes:
                 self._remove_anonymous_volumes(container)
             self.lifecycle.emit(container, "destroy")
+            self._tell_removed(container)
 
-    def _told_removed(self, container: Container) -> None:
+    def _tell_removed(self, container: Container) -> None:
         with container.mutex:
             told = container.take_waiters("removed", "not-running", "next-exit")
             pending, container.pending = container.pending, []
