@@ -32,7 +32,9 @@ class Digest:
         """Read `sha256:<hex>`; raises InvalidArgument for anything else."""
         algorithm, colon, digits = unsafe_text.partition(":")
         if algorithm != "sha256" or not colon:
-            raise InvalidArgument(f"invalid digest {unsafe_text[:80]!r}: only sha256:<64 hex digits> is supported")
+            raise InvalidArgument(
+                f"invalid digest {unsafe_text[:80]!r}: only sha256:<64 hex digits> is supported"
+            )
         return cls(digits)
 
     @classmethod

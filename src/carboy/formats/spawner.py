@@ -6,6 +6,7 @@ bundle on disk, so that a packet stays far below the kernel's limit.
 
     daemon ──(socketpair)──────────▶ spawner        MonitorRequest + [channel, rootfs?]
                                        │ fork
+    daemon ──(socketpair)──────────▶ spawner        SweepRequest + [told]
     daemon ◀──(channel, socketpair)── monitor       events, replies
     daemon ◀──(<run>/…/monitor.sock)─ monitor       the same protocol, for a later daemon
 
@@ -20,6 +21,9 @@ bundle on disk, so that a packet stays far below the kernel's limit.
    `{"re": <seq>, ...}`.  Events go to every connection.
 5. When init has ended and its output is drained, the monitor writes `exit.json` (whole or
    not at all), sends `exited`, lets attached clients finish, and ends.
+
+Where a monitor was killed, a SweepRequest has the spawner kill and remove what is left of the
+container's control group; `told` is closed when that is done.
 
 A connection opens with nothing: the version is in every reply to `hello`.  New requests
 may be added; a monitor answers an unknown one with the error category Unsupported, so
@@ -76,7 +80,9 @@ def encode(message: dict[str, Any]) -> bytes:
     """One packet; raises Internal when it would not fit."""
     packet = json.dumps(message, separators=(",", ":"), ensure_ascii=True).encode()
     if len(packet) > MAX_PACKET:
-        raise Internal(f"message {message.get('op') or message.get('event')!r} of {len(packet)} bytes is too large")
+        raise Internal(
+            f"message {message.get('op') or message.get('event')!r} of {len(packet)} bytes is too large"
+        )
     return packet
 
 
@@ -129,7 +135,7 @@ def monitor_request(
     launch: dict[str, Any],
     has_rootfs: bool,
 ) -> dict[str, Any]:
-    """The one message that the spawner takes.
+    """The message that makes the spawner fork a monitor.
 
     bundle: `<root>/containers/<id>`, holding config.json; exit.json is written there.
     run_directory: `<run>/containers/<id>`: monitor.sock and monitor.json are put there.
@@ -145,6 +151,11 @@ def monitor_request(
         "launch": launch,
         "rootfs": has_rootfs,
     }
+
+
+def sweep_request(cgroup: dict[str, str]) -> dict[str, Any]:
+    """Remove a dead monitor's control group; `cgroup` is that of its monitor.json."""
+    return {"op": "sweep", "version": VERSION, "cgroup": cgroup}
 
 
 LAUNCH_FIELDS = {
