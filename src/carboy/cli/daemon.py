@@ -48,4 +48,4 @@ def main(session: Session, parsed: Parsed) -> int:
         arguments.append("--debug")
     if parsed.flag("on-demand"):
         arguments.append("--on-demand")
-    os.execv(sys.executable, [sys.executable, "-m", "carboy.daemon", *arguments])  # noqa: S606 - no shell wanted
+    os.execv(sys.executable, [sys.executable, "-m", "carboy.daemon", *arguments])

@@ -87,7 +87,7 @@ def _detach(home: Home, address: Address, output: int, ready: int, program: tupl
         os.chdir("/")
         arguments = ["--root", home.root, "--run", home.run, "--host", address.url]
         command = [*program, *arguments, "--on-demand", "--ready-fd", str(ready)]
-        os.execve(program[0], command, _environment())  # noqa: S606 - no shell wanted
+        os.execve(program[0], command, _environment())
     except OSError as error:
         os.write(2, f"cannot execute {program[0]}: {error}\n".encode())
     finally:
