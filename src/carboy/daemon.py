@@ -17,7 +17,7 @@ import sys
 
 from carboy.errors import CarboyError, InvalidArgument, Unavailable
 from carboy.linux import process
-from carboy.store.paths import Paths
+from carboy.store.paths import DEFAULT_ROOT, Paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from carboy.api.listeners import Listener
 
-DEFAULT_ROOT = "/var/lib/carboy"
 DEFAULT_RUN = "/run/carboy"
 LOG_LIMIT = 8 << 20
 _SO_PEERPIDFD = 77
@@ -128,7 +127,7 @@ def serve(paths: Paths, options: Options, listeners: list[Listener]) -> None:
     from carboy.engine.monitors import ChannelLoop, Spawner
 
     loop = ChannelLoop()
-    spawner = Spawner(loop)
+    spawner = Spawner(loop, cgroup=f"{paths.cgroup_parent}/monitors")
     spawner.start()
     try:
         _start_logging(options, paths)
@@ -163,6 +162,18 @@ def serve(paths: Paths, options: Options, listeners: list[Listener]) -> None:
         loop.stop()
     if engine.system.was_reset:
         engine.system.remove_files()
+        _remove_groups(paths.cgroup_parent)
+
+
+def _remove_groups(parent: str) -> None:
+    from carboy.runtime import cgroups  # only a reset needs it
+
+    group = cgroups.open_cgroup(parent)
+    try:
+        group.open_existing()
+        group.delete()
+    except (CarboyError, OSError) as error:
+        sys.stderr.write(f"carboy daemon: {error}\n")
 
 
 def take_descriptor(client: socket.socket, number: int) -> int:

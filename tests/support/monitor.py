@@ -86,6 +86,12 @@ class PlainContainer:
     def remove_group(self) -> tuple[bool, str]:
         return False, ""
 
+    def watch_oom(self) -> None:
+        return None
+
+    def oom_kills(self, fd: int) -> int:
+        return 0
+
     def group_paths(self) -> dict[str, str]:
         return {}
 

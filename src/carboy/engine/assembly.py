@@ -5,7 +5,6 @@ The order of building is the order of need: database, layers, images, network, c
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import threading
@@ -30,7 +29,6 @@ from carboy.store.metadata import Database
 from carboy.store.paths import Paths
 from carboy.store.snapshots import Snapshots
 
-_DEFAULT_ROOT = "/var/lib/carboy"
 _log = logging.getLogger(__name__)
 
 
@@ -50,11 +48,7 @@ class Engine:
             paths, self.database, self.layers, self.snapshots, emit=self._image_event, driver=driver
         )
         self.network = self._make_network(bridge)
-        own_root = os.path.realpath(paths.root) != _DEFAULT_ROOT
-        facts = read_facts(
-            seccomp_profile=_seccomp_profile(),
-            cgroup_parent=f"/carboy-{_root_hash(paths)}" if own_root else "/carboy",
-        )
+        facts = read_facts(seccomp_profile=_seccomp_profile(), cgroup_parent=paths.cgroup_parent)
         parts = Parts(
             paths=paths,
             facts=facts,
@@ -113,8 +107,7 @@ class Engine:
 
     def _make_network(self, name: str) -> BridgeNetwork:
         if not name:
-            own_root = os.path.realpath(self.paths.root) != _DEFAULT_ROOT
-            name = f"cb-{_root_hash(self.paths)}" if own_root else DEFAULT_NAME
+            name = f"cb{self.paths.suffix}" if self.paths.suffix else DEFAULT_NAME
         with self.database.read() as connection:
             row = connection.execute("SELECT value FROM settings WHERE key = 'subnet'").fetchone()
         network = BridgeNetwork(name, subnet=IPv4Network(row[0]) if row else None)
@@ -124,11 +117,6 @@ class Engine:
                     "INSERT OR REPLACE INTO settings(key, value) VALUES ('subnet', ?)", (str(network.subnet),)
                 )
         return network
-
-
-def _root_hash(paths: Paths) -> str:
-    """Eight digits that tell roots apart: several daemons share one machine."""
-    return hashlib.sha256(os.path.realpath(paths.root).encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 def _seccomp_profile() -> bytes:

@@ -28,7 +28,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from carboy.errors import Internal, Unavailable
-from carboy.formats.spawner import MAX_PACKET, VERSION, StepError, decode, encode, monitor_request
+from carboy.formats.spawner import (
+    MAX_PACKET,
+    VERSION,
+    StepError,
+    decode,
+    encode,
+    monitor_request,
+    sweep_request,
+)
 from carboy.linux import process
 
 Message = dict[str, Any]
@@ -36,6 +44,9 @@ Handler = Callable[["Channel", "Message | None"], None]
 
 REPLY_TIMEOUT = 30.0
 """Seconds that a monitor may take for a reply: it answers from a single-threaded loop."""
+
+SWEEP_TIMEOUT = 5.0
+"""Seconds that a killed monitor's processes may take to end."""
 
 _TITLE_PADDING = "-" * 64
 """Room in the spawner's argv for the titles that it and its monitors show in `ps`."""
@@ -66,6 +77,8 @@ class Channel:
         self._slots: dict[int, _Slot] = {}
         self._closed = False
         self._shared = False
+        self._owner = threading.get_ident()
+        self._settled = threading.Event()  # shared, or closed
         self._backlog: deque[Message] = deque()
 
     def fileno(self) -> int:
@@ -89,15 +102,19 @@ class Channel:
     def request(self, operation: str, *, descriptors: list[int] | None = None, **fields: Any) -> Message:
         """Send one request and wait for its reply; raises StepError with the monitor's own error."""
         slot = _Slot()
+        if threading.get_ident() != self._owner and not self._settled.wait(REPLY_TIMEOUT):
+            # Two readers of a direct channel would take each other's packets.
+            raise Unavailable(f"container {self.container_id} is still being started")
         with self._lock:
             if self._closed:
                 raise Unavailable(f"the monitor of container {self.container_id} has gone")
             self._sequence += 1
             sequence = self._sequence
-            if self._shared:
+            shared = self._shared
+            if shared:
                 self._slots[sequence] = slot
         self._send({"op": operation, "seq": sequence, **fields}, descriptors or [])
-        reply = self._wait(slot, sequence) if self._shared else self._read_reply(sequence)
+        reply = self._wait(slot, sequence) if shared else self._read_reply(sequence)
         error = reply.get("error")
         if error:
             raise StepError.from_message(error)
@@ -108,6 +125,7 @@ class Channel:
         with self._lock:
             self._closed = True
             slots, self._slots = self._slots, {}
+        self._settled.set()
         for slot in slots.values():
             slot.ready.release()
         self._socket.close()
@@ -117,7 +135,9 @@ class Channel:
     def share(self) -> list[Message]:
         """Leave direct mode; gives the events that were read on the way."""
         self._socket.setblocking(False)
-        self._shared = True
+        with self._lock:
+            self._shared = True
+        self._settled.set()
         backlog, self._backlog = list(self._backlog), deque()
         return backlog
 
@@ -272,8 +292,10 @@ class ChannelLoop:
 class Spawner:
     """The warm process that forks monitors; started again when it has died."""
 
-    def __init__(self, loop: ChannelLoop, *, python: str = sys.executable) -> None:
+    def __init__(self, loop: ChannelLoop, *, cgroup: str = "", python: str = sys.executable) -> None:
+        """cgroup: where it and its monitors live; empty for the daemon's own."""
         self._loop = loop
+        self._cgroup = cgroup
         self._python = python
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -325,6 +347,24 @@ class Spawner:
             theirs.close()
         return Channel(container_id, ours)
 
+    def sweep(self, run_directory: str) -> None:
+        """Have what a killed monitor left of its container killed and removed; returns when it is done.
+
+        monitor.json names the control group; without it (another boot) there is nothing to do.
+        """
+        message = _read_json(f"{run_directory}/monitor.json")
+        if message is None or message.get("boot_id") != process.boot_id() or not message.get("cgroup"):
+            return
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours:
+            ours.settimeout(SWEEP_TIMEOUT)
+            try:
+                self._send(encode(sweep_request(message["cgroup"])), [theirs.fileno()])
+            finally:
+                theirs.close()
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                ours.recv(1)
+
     def ended(self) -> None:
         """The process has gone: reap it, and have a new one ready for the next start."""
         with self._lock:
@@ -360,9 +400,10 @@ class Spawner:
             raise Unavailable("the daemon is ending")
         self._discard()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        arguments = ["--fd", str(theirs.fileno()), "--cgroup", self._cgroup]
         try:
             self._process = subprocess.Popen(
-                [self._python, "-m", "carboy.runtime.spawner", "--fd", str(theirs.fileno()), _TITLE_PADDING],
+                [self._python, "-m", "carboy.runtime.spawner", *arguments, _TITLE_PADDING],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 close_fds=True,

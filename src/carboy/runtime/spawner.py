@@ -1,4 +1,4 @@
-"""The warm process that forks monitors: `python -m carboy.runtime.spawner --fd N <padding>`.
+"""The warm process that forks monitors: `python -m carboy.runtime.spawner --fd N [--cgroup PATH] <padding>`.
 
 It imports everything that monitors and inits need, freezes the heap so that forked children
 share it, and waits for MonitorRequests (formats/spawner.py).  No thread, no event loop: a
@@ -22,32 +22,35 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-MONITORS_GROUP = "/carboy-monitors"
-"""Spawner and monitors live here: a caller's session that ends must not take them along."""
 
+def leave_the_session(path: str) -> None:
+    """A session and a control group of our own; where the kernel refuses, the caller's stay.
 
-def leave_the_session() -> None:
-    """A session and a control group of our own; where the kernel refuses, the caller's stay."""
+    A caller's session that ends must not take spawner and monitors along.
+    """
     from carboy.runtime import cgroups
 
     try:
         os.setsid()
     except PermissionError:
         pass
+    if not path:
+        return
+    group = cgroups.open_cgroup(path)
     try:
-        group = cgroups.open_cgroup(MONITORS_GROUP)
         group.create()
         group.add_process(0)
-        group.close()
     except (CarboyError, OSError):
         return
+    finally:
+        group.close()
 
 
-def take_fd(arguments: list[str]) -> int:
-    """N of `--fd N`."""
+def take_arguments(arguments: list[str]) -> tuple[int, str]:
+    """N and PATH of `--fd N [--cgroup PATH]`."""
     if len(arguments) < 2 or arguments[0] != "--fd" or not arguments[1].isdigit():
         raise SystemExit("usage: python -m carboy.runtime.spawner --fd N (started by the daemon only)")
-    return int(arguments[1])
+    return int(arguments[1]), arguments[3] if arguments[2:3] == ["--cgroup"] else ""
 
 
 def become_monitor(socket: Socket, request: dict[str, Any], descriptors: list[int]) -> None:
@@ -73,6 +76,15 @@ def become_monitor(socket: Socket, request: dict[str, Any], descriptors: list[in
     supervisor.Monitor(request, channel, made).live()
 
 
+def sweep(socket: Socket, request: dict[str, Any], descriptors: list[int]) -> None:
+    """In the child: kill and remove what a dead monitor left of its container."""
+    from carboy.runtime import cgroups
+
+    socket.close()
+    keep_only(descriptors)
+    cgroups.attach(dict(request.get("cgroup") or {})).delete()
+
+
 def keep_only(descriptors: list[int]) -> None:
     """/dev/null as 0, 1 and 2, the given ones, and nothing else."""
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
@@ -86,6 +98,10 @@ def keep_only(descriptors: list[int]) -> None:
     process.close_range(first)
 
 
+WORK = {"monitor": become_monitor, "sweep": sweep}
+"""What a child does, by request."""
+
+
 def serve(socket: Socket) -> None:
     """Fork a monitor for each request until the daemon goes."""
     while True:
@@ -97,12 +113,12 @@ def serve(socket: Socket) -> None:
             return
         try:
             request = protocol.decode(packet)
-            wanted = 2 if request.get("rootfs") else 1
-            if request.get("op") != "monitor" or len(descriptors) != wanted:
+            work = WORK.get(str(request.get("op")))
+            if work is None or len(descriptors) != (2 if request.get("rootfs") else 1):
                 continue
             if os.fork() == 0:
                 try:
-                    become_monitor(socket, request, descriptors)
+                    work(socket, request, descriptors)
                 finally:
                     os._exit(0)  # never back into the spawner's loop, whatever went wrong
         except CarboyError:
@@ -129,12 +145,12 @@ def main() -> None:
     """The process."""
     from carboy.runtime import sealed
 
-    fd = take_fd(sys.argv[1:])
+    fd, group = take_arguments(sys.argv[1:])
     sealed.ensure()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.set_inheritable(fd, False)
-    leave_the_session()
+    leave_the_session(group)
     warm_up()
     process.set_title("carboy spawner")
     process.set_name("carboy-spawner")

@@ -14,10 +14,13 @@ names) before they get here; what is no single path component is refused here al
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 from carboy.digest import Digest
 from carboy.errors import InvalidArgument
+
+DEFAULT_ROOT = "/var/lib/carboy"
 
 
 class Paths:
@@ -38,6 +41,19 @@ class Paths:
         self.socket = f"{self.run}/carboy.sock"
         self.daemon_pid = f"{self.run}/daemon.pid"
         self.containers_run = f"{self.run}/containers"
+
+    @property
+    def suffix(self) -> str:
+        """Tells roots apart in names that the whole machine shares: empty for the default root."""
+        real = os.path.realpath(self.root)
+        if real == DEFAULT_ROOT:
+            return ""
+        return "-" + hashlib.sha256(real.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+
+    @property
+    def cgroup_parent(self) -> str:
+        """The control group above those of the containers and the monitors."""
+        return f"/carboy{self.suffix}"
 
     def create(self) -> None:
         """Make the state directories: closed to others, except that root itself may be passed through."""

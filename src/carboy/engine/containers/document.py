@@ -109,6 +109,7 @@ class Container:
         "exec_ids",
         "mutex",
         "needs_finish",
+        "oom_told",
         "operation",
         "pending",
         "restart_timer",
@@ -126,6 +127,7 @@ class Container:
         self.exec_ids: list[str] = []
         self.needs_finish = False
         self.auto_removing = False
+        self.oom_told = False
         self.restart_timer: threading.Timer | None = None
 
     @property

@@ -12,14 +12,14 @@ and `group.py` (the executor).
 
 from __future__ import annotations
 
-from carboy.runtime.cgroups.group import Cgroup, Machine
+from carboy.runtime.cgroups.group import Cgroup, Machine, drain_oom
 from carboy.runtime.cgroups.hierarchy import Layout, read_layout, resolve_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from carboy.runtime.cgroups.hierarchy import Hierarchy
 
-__all__ = ["Cgroup", "Layout", "Machine", "attach", "open_cgroup", "read_layout", "resolve_path"]
+__all__ = ["Cgroup", "Layout", "Machine", "attach", "drain_oom", "open_cgroup", "read_layout", "resolve_path"]
 
 
 def open_cgroup(path: str, *, layout: Layout | None = None, machine: Machine | None = None) -> Cgroup:

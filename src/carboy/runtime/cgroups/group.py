@@ -361,6 +361,29 @@ class Cgroup:
         version, directory = member
         return statistics.flat(directory.read(OOM_FILES[version])).get("oom_kill", 0)
 
+    def watch_oom(self) -> tuple[int, int] | None:
+        """(descriptor, epoll events) to wait on for kills; the caller closes it, and calls `drain_oom`.
+
+        v1: an eventfd that memory.oom_control signals.  v2: the file memory.events itself.
+        """
+        member = self._reader("memory")
+        if member is None:
+            return None
+        version, directory = member
+        watched = directory.open(OOM_FILES[version])
+        if version == 2:
+            return watched, EPOLLPRI
+        try:
+            notified = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            try:
+                directory.write("cgroup.event_control", [f"{notified} {watched}"])
+            except BaseException:
+                os.close(notified)
+                raise
+        finally:
+            os.close(watched)
+        return notified, EPOLLIN
+
     # The end
 
     def delete(self) -> None:
@@ -404,6 +427,18 @@ class Cgroup:
             parent.close()
         directory.close()
         return True
+
+
+EPOLLIN, EPOLLPRI = 1, 2
+
+
+def drain_oom(fd: int) -> None:
+    """After an event of `Cgroup.watch_oom`: make it ready for the next one."""
+    try:
+        os.lseek(fd, 0, os.SEEK_SET)  # v2's file is read anew; an eventfd has no position, and says nothing
+        os.read(fd, 8)
+    except BlockingIOError:
+        return  # told already
 
 
 OOM_FILES = {1: "memory.oom_control", 2: "memory.events"}

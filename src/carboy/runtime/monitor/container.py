@@ -121,6 +121,24 @@ class Container:
             return oom, str(error)
         return oom, ""
 
+    def watch_oom(self) -> tuple[int, int] | None:
+        """(descriptor, epoll events) that tell of kills for lack of memory, when there is a limit."""
+        if self._group is None or self._spec is None or not self._spec.linux.resources.get("memory"):
+            return None
+        try:
+            return self._group.watch_oom()
+        except OSError:
+            return None  # a kernel without the notification: the exit tells it
+
+    def oom_kills(self, fd: int) -> int:
+        """After an event of `watch_oom`: how many kills there were; -1 when the group has gone."""
+        assert self._group is not None
+        try:
+            cgroups.drain_oom(fd)
+            return self._group.oom_kills()
+        except OSError:
+            return -1
+
     def group_paths(self) -> dict[str, str]:
         """For monitor.json."""
         return {} if self._group is None else self._group.paths()

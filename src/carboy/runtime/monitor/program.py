@@ -23,6 +23,13 @@ class Program:
         self.stdin: int | None = None
         self.warnings: list[str] = []
 
+    def close(self) -> None:
+        """After the end: the descriptors that no session owns."""
+        for fd in (self.pidfd, self.console):
+            if fd >= 0:
+                os.close(fd)
+        self.pidfd = self.console = -1
+
     def reap(self) -> int:
         """The exit code, 128 + n after signal n; the process has ended."""
         _, status = os.waitpid(self.pid, 0)

@@ -340,6 +340,11 @@ class Session:
         self._input.clear()
         self._input_left = 0
 
+    def end_of_program(self) -> None:
+        """Nobody reads input any more."""
+        self._input_ends = True
+        self._close_stdin()
+
     # Clients
 
     def attach(

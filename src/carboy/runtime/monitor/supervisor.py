@@ -40,6 +40,9 @@ DRAIN = 2.0
 
 CLIENTS_FINISH = 30.0
 
+MAX_ENDED_EXECS = 256
+"""Ended execs whose exit codes are remembered: health checks add one every few seconds."""
+
 
 def now() -> str:
     """The time of events, RFC3339Nano."""
@@ -67,6 +70,7 @@ class Monitor:
         self.launch: Message = request.get("launch") or {}
         self.status = "creating"
         self.started_at = ""
+        self.oom_kills = 0
         self.main: Running | None = None
         self.execs: dict[str, Running] = {}
         self.connections: list[Connection] = []
@@ -105,6 +109,9 @@ class Monitor:
             self.event("failed", error=error_message(error))
             return
         self.event("created", pid=program.pid, warnings=program.warnings)
+        self._watch_memory()
+        if self.channel not in self.connections:
+            self.container.kill_init()  # the daemon died while init was being made: see `_hung_up`
         self.loop.run()
         self._linger()
 
@@ -138,6 +145,22 @@ class Monitor:
         self.loop.watch(program.pidfd, READ, lambda events: self._ended(running, events))
         return running
 
+    def _watch_memory(self) -> None:
+        """Tell at once when the kernel kills somebody for lack of memory."""
+        found = self.container.watch_oom()
+        if found is not None:
+            fd, events = found
+            self.loop.watch(fd, events, lambda _: self._memory_event(fd))
+
+    def _memory_event(self, fd: int) -> None:
+        kills = self.container.oom_kills(fd)
+        if kills < 0:  # the group goes
+            self.loop.forget(fd)
+            os.close(fd)
+        elif kills > self.oom_kills:
+            self.oom_kills = kills
+            self.event("oom")
+
     def _ended(self, running: Running, events: int) -> None:
         del events
         self.loop.forget(running.program.pidfd)
@@ -165,21 +188,21 @@ class Monitor:
             if one is running:
                 self.event("exec_exited", exec_id=exec_id, exit_code=running.exit_code)
         if running.session is not None:
+            running.session.end_of_program()
             running.session.finish_clients()
+        running.program.close()
+        ended = [exec_id for exec_id, one in self.execs.items() if one.exit_code is not None]
+        for exec_id in ended[:-MAX_ENDED_EXECS]:
+            del self.execs[exec_id]
 
     def _container_finished(self, running: Running) -> None:
         if self.status == "stopped":
             return
         was_started = self.started_at != ""
         self.status = "stopped"
-        for one in self.execs.values():
+        for one in list(self.execs.values()):
             if one.exit_code is None and one.session is not None:
-                one.session.stop_output()
-                try:
-                    one.exit_code = one.program.reap()
-                except ChildProcessError:
-                    one.exit_code = 137
-                self._finished(one)
+                self._end_exec(one)
         oom, problem = self.container.remove_group()
         exited: Message = {
             "exit_code": running.exit_code,
@@ -201,6 +224,18 @@ class Monitor:
             self.listener.close()
         self.event("exited", **exited)
         self.loop.running = False
+
+    def _end_exec(self, running: Running) -> None:
+        """An exec that outlives the container's program: killed with the rest, so its end is near."""
+        self.loop.forget(running.program.pidfd)
+        try:
+            running.exit_code = running.program.reap()
+        except ChildProcessError:
+            running.exit_code = 137
+        if running.drained:
+            self._finished(running)
+        elif running.session is not None:
+            running.session.stop_output()  # calls `_drained`, and so `_finished`
 
     # Files and connections
 
