@@ -77,14 +77,9 @@ def make_directories_in_root(root_fd: int, unsafe_path: str | bytes, mode: int =
     parts = _split(unsafe_path)
     for _ in range(_MAX_LINKS):
         directory, done = _deepest_existing(root_fd, parts)
-        try:
-            following = _make_rest(directory, parts, done, mode)
-        except BaseException:
-            os.close(directory)
-            raise
+        following = _make_rest(directory, parts, done, mode)
         if isinstance(following, int):
             return following
-        os.close(directory)
         parts = following
     raise OSError(errno.ELOOP, "too many dangling symbolic links", unsafe_path)
 
@@ -134,14 +129,16 @@ def _deepest_existing(root_fd: int, parts: list[bytes]) -> tuple[int, int]:
     raise OSError(errno.ENOENT, "the root directory is gone")
 
 
-def _make_rest(directory: int, parts: list[bytes], done: int, mode: int) -> int | list[bytes]:
-    """Make what is missing below `directory`: a descriptor, or new parts after a dangling link."""
-    current = os.dup(directory)
+def _make_rest(current: int, parts: list[bytes], done: int, mode: int) -> int | list[bytes]:
+    """Make what is missing below `current`, which is closed here.
+
+    A descriptor of the last directory, or the parts to walk instead after a dangling link.
+    """
+    if b".." in parts[done:]:
+        os.close(current)
+        raise OSError(errno.ENOENT, "'..' after a directory that does not exist", b"/".join(parts))
     for position in range(done, len(parts)):
         name = parts[position]
-        if name == b"..":
-            os.close(current)
-            raise OSError(errno.ENOENT, "'..' after a directory that does not exist", b"/".join(parts))
         try:
             try:
                 os.mkdir(name, mode, dir_fd=current)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 
 from carboy.linux.paths import (
     RESOLVE_BENEATH,
@@ -46,12 +45,26 @@ def remove(dir_fd: int, name: str | bytes) -> None:
 
 
 def _open_directory(dir_fd: int, name: bytes) -> int:
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        return openat2(dir_fd, name, flags, resolve=_RESOLVE)
+        fd = openat2(dir_fd, name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, resolve=_RESOLVE)
     except PermissionError:
-        os.chmod(name, 0o700, dir_fd=dir_fd)  # ours, but without rights: a rootless container's
-        return openat2(dir_fd, name, flags, resolve=_RESOLVE)
+        fd = _open_without_rights(dir_fd, name)
+    if os.geteuid() != 0 and os.fstat(fd).st_mode & 0o700 != 0o700:
+        os.fchmod(fd, 0o700)  # or nothing in it could be removed
+    return fd
+
+
+def _open_without_rights(dir_fd: int, name: bytes) -> int:
+    """A directory that is ours but may not be read, as a rootless container leaves them.
+
+    The mode is changed through a descriptor: by name, a link could be put in between.
+    """
+    place = openat2(dir_fd, name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, resolve=_RESOLVE)
+    try:
+        os.chmod(f"/proc/self/fd/{place}", 0o700)
+    finally:
+        os.close(place)
+    return openat2(dir_fd, name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, resolve=_RESOLVE)
 
 
 def _empty(directory: int, top: int, depth: int) -> None:
@@ -81,13 +94,7 @@ def _remove_directory(directory: int, name: bytes, top: int, depth: int) -> None
         _empty(child, top, depth + 1)
     finally:
         os.close(child)
-    try:
-        os.rmdir(name, dir_fd=directory)
-    except PermissionError:
-        if not stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
-            raise
-        os.chmod(directory, 0o700)
-        os.rmdir(name, dir_fd=directory)
+    os.rmdir(name, dir_fd=directory)
 
 
 def _move_up(directory: int, name: bytes, top: int) -> None:
