@@ -20,11 +20,14 @@ descriptors nor the stack."""
 
 
 def remove(dir_fd: int, name: str | bytes) -> None:
-    """Remove `name` below `dir_fd` and everything in it; what is not there is no error.
+    """Remove `name` in `dir_fd` and everything in it; what is not there is no error.
 
+    name: one component; a longer path could lead through links.
     A mount inside is an error (EXDEV or EBUSY), and nothing on it is touched.
     """
     encoded = os.fsencode(name)
+    if b"/" in encoded or encoded in (b"", b".", b".."):
+        raise OSError(errno.EINVAL, "only a single name can be removed", name)
     try:
         os.unlink(encoded, dir_fd=dir_fd)
         return

@@ -44,6 +44,12 @@ def test_what_is_not_there_is_no_error(directory: int) -> None:
     tree.remove(directory, "nothing")
 
 
+@pytest.mark.parametrize("name", ["a/b", "/etc", "..", ".", ""])
+def test_only_single_names_are_taken(directory: int, name: str) -> None:
+    with pytest.raises(OSError, match="single name"):
+        tree.remove(directory, name)
+
+
 def test_a_single_file_goes(tmp_path: Path, directory: int) -> None:
     (tmp_path / "file").touch()
     tree.remove(directory, b"file")
