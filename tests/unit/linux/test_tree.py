@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from carboy.linux import tree
+from carboy.linux import process, tree
 
 
 @pytest.fixture
@@ -76,10 +76,26 @@ def test_names_that_are_no_text(tmp_path: Path, directory: int) -> None:
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root needs no rights")
 def test_directories_without_rights_of_our_own_go(tmp_path: Path, directory: int) -> None:
     (tmp_path / "top/closed").mkdir(parents=True)
+    (tmp_path / "top/unwritable/below").mkdir(parents=True)
     (tmp_path / "top/closed/file").touch()
     (tmp_path / "top/closed").chmod(0)
-    tree.remove(directory, "top")
-    assert os.listdir(tmp_path) == []
+    (tmp_path / "top/unwritable").chmod(0o555)
+    if os.geteuid() != 0:
+        tree.remove(directory, "top")
+        assert os.listdir(tmp_path) == []
+        return
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        os.chown(path, 65534, 65534)
+    child = os.fork()
+    if child == 0:  # an ordinary user
+        try:
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+            process.set_dumpable(1)  # else /proc/self is root's
+            tree.remove(directory, "top")
+        finally:
+            os._exit(len(os.listdir(directory)))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
