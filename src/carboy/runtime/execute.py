@@ -6,7 +6,7 @@ import os
 
 from carboy.errors import Conflict, InvalidArgument
 from carboy.linux import capabilities, namespaces, paths, process, terminal
-from carboy.runtime import identity, seccomp, sync
+from carboy.runtime import clone, identity, labels, seccomp, sync
 from carboy.runtime.launch import STEP_TIMEOUT, wait_for_exec
 from carboy.runtime.spec import NAMESPACES
 from carboy.runtime.streams import Streams
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from _socket import socket as Socket  # noqa: N812 - the C type
 
     from carboy.runtime.cgroups import Cgroup
+    from carboy.runtime.launch import Created
     from carboy.runtime.seccomp import Filter
     from carboy.runtime.spec import Process, Spec
 
@@ -24,12 +25,13 @@ KILL = 9
 
 
 class Target:
-    """The container to join: what `Created` has, or what carboy-runtime reads from its state."""
+    """The container to join, as carboy-runtime reads it from its state; a monitor has its `Created`."""
 
-    __slots__ = ("cgroup", "pid", "pidfd", "spec")
+    __slots__ = ("cgroup", "container_id", "pid", "pidfd", "spec")
 
-    def __init__(self, spec: Spec, pid: int, pidfd: int, cgroup: Cgroup | None) -> None:
+    def __init__(self, spec: Spec, pid: int, pidfd: int, cgroup: Cgroup | None, container_id: str) -> None:
         self.spec = spec
+        self.container_id = container_id
         self.pid = pid
         self.pidfd = pidfd
         self.cgroup = cgroup
@@ -38,16 +40,17 @@ class Target:
 class Executed:
     """A process that runs in the container; the caller owns `pidfd` and the ends in `streams`."""
 
-    __slots__ = ("pid", "pidfd", "streams")
+    __slots__ = ("pid", "pidfd", "streams", "warnings")
 
-    def __init__(self, pid: int, pidfd: int, streams: Streams) -> None:
+    def __init__(self, pid: int, pidfd: int, streams: Streams, warnings: list[str]) -> None:
         self.pid = pid
         self.pidfd = pidfd
         self.streams = streams
+        self.warnings = warnings
 
 
 def execute(
-    target: Target,
+    target: Target | Created,
     one: Process,
     streams: Streams,
     *,
@@ -60,6 +63,7 @@ def execute(
         with Failing("seccomp"):
             wanted = target.spec.linux.seccomp
             filter_ = seccomp.filter_for(wanted, seccomp_cache) if wanted else None
+            labels.require(one)
         return _fork(target, one, streams, filter_, preserve_fds, die_with_parent)
     except BaseException:
         streams.close()
@@ -67,7 +71,7 @@ def execute(
 
 
 def _fork(
-    target: Target,
+    target: Target | Created,
     one: Process,
     streams: Streams,
     filter_: Filter | None,
@@ -87,45 +91,63 @@ def _fork(
             os._exit(255)
     theirs.close()
     streams.close_child()
+    warnings: list[str] = []
     try:
         sync.set_timeout(ours, STEP_TIMEOUT)
-        sync.expect(ours, "namespaces")
+        sync.expect(ours, "namespaces", warnings)
         with Failing("cgroup"):
             if target.cgroup is not None:
                 target.cgroup.add_process(pid)
         sync.send(ours, {"op": "ready"})
         if streams.terminal:
-            _, descriptors = sync.expect(ours, "console")
+            _, descriptors = sync.expect(ours, "console", warnings)
             streams.console = descriptors[0]
-        wait_for_exec(ours)
+        wait_for_exec(ours, warnings)
     except BaseException:
         _end(pid, pidfd)
         raise
     finally:
         ours.close()
-    return Executed(pid, pidfd, streams)
+    return Executed(pid, pidfd, streams, warnings)
 
 
-def _clone_into(target: Target) -> tuple[int, int]:
+def _clone_into(target: Target | Created) -> tuple[int, int]:
     """Fork a child into the container's PID namespace."""
     if "pid" not in target.spec.linux.namespaces:
         return process.clone3(0)
-    with Failing("namespace", "pid"):
-        namespaces.setns(target.pidfd, namespaces.CLONE_NEWPID)
     try:
-        pid, pidfd = process.clone3(0)
+        return clone.clone_into(target.pidfd)
     except OSError as error:
         raise Conflict("the container has ended") from error
-    if pid:
-        # Only the parent goes back: for the child it is already its own namespace.
-        own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-        namespaces.setns(own, namespaces.CLONE_NEWPID)
-        os.close(own)
-    return pid, pidfd
+
+
+def _enter(target: Target | Created) -> None:
+    """Join the container's other namespaces.
+
+    The user namespace comes last: the host's privileges are needed for namespaces that the
+    host owns.  An ordinary user has none but inside of it, and joins it first.
+    """
+    spaces = target.spec.linux.namespaces
+    flags = 0
+    for kind in spaces:
+        if kind not in ("pid", "user"):
+            flags |= NAMESPACES[kind]
+    if "user" not in spaces:
+        namespaces.setns(target.pidfd, flags)
+        return
+    if os.geteuid() == 0:
+        namespaces.setns(target.pidfd, flags)
+        namespaces.setns(target.pidfd, namespaces.CLONE_NEWUSER)
+    else:
+        namespaces.setns(target.pidfd, namespaces.CLONE_NEWUSER)
+        namespaces.setns(target.pidfd, flags)
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    process.set_dumpable(0)
 
 
 def _child(
-    target: Target,
+    target: Target | Created,
     one: Process,
     streams: Streams,
     filter_: Filter | None,
@@ -138,29 +160,22 @@ def _child(
         process.set_pdeathsig(KILL)
     os.setsid()
     last = capabilities.last_capability()
+    _set_affinity(one.cpu_affinity[0])
     sync.send(socket, {"op": "namespaces"})
     sync.expect(socket, "ready")
-    spaces = target.spec.linux.namespaces
-    flags = 0
-    for kind in spaces:
-        if kind not in ("pid", "time", "user"):
-            flags |= NAMESPACES[kind]
+    _set_affinity(one.cpu_affinity[1])
     with Failing("namespace"):
-        if "user" in spaces:
-            namespaces.setns(target.pidfd, namespaces.CLONE_NEWUSER)
-        namespaces.setns(target.pidfd, flags)
-        if "user" in spaces:
-            os.setresgid(0, 0, 0)
-            os.setresuid(0, 0, 0)
-            process.set_dumpable(0)
+        _enter(target)
+    identity.new_keyring(target.container_id)
     if streams.terminal:
         with Failing("console"):
-            _open_console(streams, socket)
+            _open_console(streams, socket, one.user.uid)
     else:
         streams.take(one.user.uid)
     identity.reset_signals()
     with Failing("rlimits"):
-        identity.set_rlimits(one.rlimits, frozenset())
+        for warning in identity.set_rlimits(one.rlimits, target.spec.explicit_limits):
+            sync.send(socket, {"warning": warning})
     with Failing("scheduler"):
         identity.set_scheduling(one)
     if not one.args:
@@ -171,7 +186,14 @@ def _child(
     identity.run_program(one, preserve_fds=preserve_fds)
 
 
-def _open_console(streams: Streams, socket: Socket) -> None:
+def _set_affinity(processors: list[int]) -> None:
+    """`execCPUAffinity`: once before the process is in the container's control group, once after."""
+    if processors:
+        with Failing("cpu affinity"):
+            os.sched_setaffinity(0, processors)
+
+
+def _open_console(streams: Streams, socket: Socket, uid: int) -> None:
     """A terminal of the container's own devpts; the master goes to the parent."""
     devpts = paths.openat2(
         -100,
@@ -183,14 +205,9 @@ def _open_console(streams: Streams, socket: Socket) -> None:
         master, slave = terminal.open_pty(devpts)
     finally:
         os.close(devpts)
-    if streams.rows:
-        terminal.set_window_size(master, streams.rows, streams.cols)
+    streams.take_terminal(master, slave, uid)
     sync.send(socket, {"op": "console"}, [master])
     os.close(master)
-    terminal.make_controlling(slave)
-    for number in range(3):
-        os.dup2(slave, number, inheritable=True)
-    os.close(slave)
 
 
 def _end(pid: int, pidfd: int) -> None:

@@ -14,6 +14,7 @@ import stat
 from carboy.errors import InvalidArgument
 from carboy.formats.spawner import StepError
 from carboy.linux import attributes, capabilities, process, seccomp
+from carboy.runtime import labels
 from carboy.runtime.sync import Failing
 
 TYPE_CHECKING = False
@@ -51,6 +52,14 @@ def set_rlimits(limits: list[Rlimit], explicit: frozenset[str]) -> list[str]:
     return warnings
 
 
+def new_keyring(container_id: str) -> None:
+    """A session keyring named for the container: a name that others use would be joined, not made."""
+    try:
+        attributes.join_session_keyring(f"_ses.{container_id}")
+    except OSError:
+        pass  # no keyrings in this kernel, or the user's quota is used up
+
+
 def reset_signals() -> None:
     """Default dispositions and nothing blocked: what the monitor ignores, the program must not."""
     for number in (
@@ -74,6 +83,8 @@ def set_scheduling(one: Process) -> None:
             raise InvalidArgument(f"process.scheduler.policy {policy!r} is unknown")
         flags = 0
         for name in one.scheduler.get("flags") or ():
+            if name not in attributes.SCHED_FLAGS:
+                raise InvalidArgument(f"process.scheduler.flags: {name!r} is unknown")
             flags |= attributes.SCHED_FLAGS[name]
         numbers: dict[str, Any] = {
             key: int(one.scheduler.get(key) or 0)
@@ -87,9 +98,11 @@ def set_scheduling(one: Process) -> None:
         attributes.ioprio_set(attributes.IOPRIO_CLASSES[io_class], int(one.io_priority.get("priority") or 0))
 
 
-def become(one: Process, filter_: Filter | None, *, last_capability: int) -> None:
+def become(one: Process, filter_: Filter | None, *, last_capability: int, make_cwd: bool = False) -> None:
     """Take the program's user, capabilities and seccomp filter; the order matters at every line."""
     caps = one.capabilities
+    with Failing("cwd", one.cwd):
+        entered = _enter_early(one.cwd, make=make_cwd)
     late_filter = filter_
     if filter_ is not None and not one.no_new_privileges:
         # Without no_new_privs loading needs CAP_SYS_ADMIN, which is about to go.
@@ -113,13 +126,33 @@ def become(one: Process, filter_: Filter | None, *, last_capability: int) -> Non
             for number in range(last_capability + 1):
                 if caps.ambient >> number & 1:
                     capabilities.raise_ambient(number)
-    with Failing("cwd", one.cwd):
-        enter_directory(one.cwd)
+    if not entered:
+        with Failing("cwd", one.cwd):
+            enter_directory(one.cwd)
+    with Failing("label"):
+        labels.set_on_exec(one)
     if one.no_new_privileges:
         process.set_no_new_privs()
     if late_filter is not None:
         with Failing("seccomp"):
             seccomp.load(late_filter.program, late_filter.flags)
+
+
+def _enter_early(path: str, *, make: bool) -> bool:
+    """Enter the working directory as root, who makes it when it is missing and `make`.
+
+    False where root may not, as on some network filesystems: the user then tries.
+    """
+    try:
+        enter_directory(path)
+    except PermissionError:
+        return False
+    except FileNotFoundError:
+        if not make or path.startswith("/proc/"):
+            raise
+        os.makedirs(path, 0o755, exist_ok=True)
+        enter_directory(path)
+    return True
 
 
 def _set_groups(one: Process) -> None:

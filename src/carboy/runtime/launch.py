@@ -12,7 +12,7 @@ import os
 from carboy.errors import InvalidArgument
 from carboy.formats.spawner import StepError
 from carboy.linux import capabilities, namespaces, process
-from carboy.runtime import hooks, init, rootfs, seccomp, sync
+from carboy.runtime import clone, hooks, init, labels, rootfs, seccomp, sync
 from carboy.runtime.spec import NAMESPACES
 from carboy.runtime.streams import Streams
 from carboy.runtime.sync import Failing
@@ -32,9 +32,6 @@ __all__ = ["Created", "Streams", "create"]
 STEP_TIMEOUT = 120
 """Seconds that one step of init may take (hooks included) before it is given up."""
 
-EXPLICIT_LIMITS = "dev.carboy.rlimits-explicit"
-"""Annotation: names of limits, separated by commas, that are an error when the kernel refuses them."""
-
 
 class Plan:
     """Everything init needs, gathered before the fork."""
@@ -51,22 +48,22 @@ class Plan:
         self.reap = False
         self.die_with_parent = True
         self.preserve_fds = 0
-        self.listen_socket: Socket | None = None
+        self.start_socket: Socket | None = None
         self.last_capability = capabilities.last_capability()
-        names = spec.annotations.get(EXPLICIT_LIMITS, "")
-        self.explicit_limits = frozenset(name for name in names.split(",") if name)
+        self.explicit_limits = spec.explicit_limits
+        self.pid = 0
 
-    def state(self, status: str, pid: int = 0) -> dict[str, Any]:
+    def state(self, status: str) -> dict[str, Any]:
         """The state document that hooks read (runtime.md, "State")."""
-        document = {
+        document: dict[str, Any] = {
             "ociVersion": self.spec.version,
             "id": self.container_id,
             "status": status,
             "bundle": self.bundle,
             "annotations": self.spec.annotations,
         }
-        if pid:
-            document["pid"] = pid
+        if self.pid:
+            document["pid"] = self.pid
         return document
 
 
@@ -76,10 +73,11 @@ class Created:
     The caller owns `pidfd` and the parent's ends in `streams`.
     """
 
-    __slots__ = ("_socket", "cgroup", "pid", "pidfd", "plan", "spec", "streams", "warnings")
+    __slots__ = ("_socket", "cgroup", "container_id", "pid", "pidfd", "plan", "spec", "streams", "warnings")
 
     def __init__(self, plan: Plan, socket: Socket, pid: int, pidfd: int, cgroup: Cgroup | None) -> None:
         self.plan = plan
+        self.container_id = plan.container_id
         self.spec = plan.spec
         self.streams = plan.streams
         self.pid = pid
@@ -91,19 +89,35 @@ class Created:
     def start(self) -> None:
         """Release init; returns when the program has been executed, else raises what init says."""
         sync.send(self._socket, {"op": "start"})
-        wait_for_exec(self._socket)
+        try:
+            wait_for_exec(self._socket, self.warnings)
+        finally:
+            self._socket.close()
+        try:
+            with Failing("hook", "poststart"):
+                hooks.run(self.spec.hooks.get("poststart", []), self.plan.state("running"))
+        except StepError:
+            process.pidfd_send_signal(self.pidfd, init.KILL)
+            raise
+
+    def leave(self) -> None:
+        """Let go of an init that listens for its `start` elsewhere (`start_socket` of `create`)."""
         self._socket.close()
-        hooks.run(self.spec.hooks.get("poststart", []), self.plan.state("running", self.pid))
 
 
-def wait_for_exec(socket: Socket) -> None:
+def wait_for_exec(socket: Socket, warnings: list[str] | None = None) -> None:
     """Until the end of file that an execve leaves; raises the StepError that came instead."""
-    try:
-        message, _ = sync.receive(socket)
-    except ConnectionResetError:
-        message = None
-    if message is not None:
-        raise StepError.from_message(message.get("error") or {})
+    while True:
+        try:
+            message, _ = sync.receive(socket)
+        except ConnectionResetError:
+            return
+        if message is None:
+            return
+        if "warning" not in message:
+            raise StepError.from_message(message.get("error") or {})
+        if warnings is not None:
+            warnings.append(str(message["warning"]))
 
 
 def create(
@@ -125,17 +139,19 @@ def create(
 
     rootfs_fd: a detached mount to use instead of `spec.root_path`; it stays the caller's.
     on_namespaces(pid, pidfd): called as soon as the namespaces are there, while init goes on.
-    start_socket: the child's end of a socket for `start` that outlives this process (carboy-runtime).
+    start_socket: a listening socket on which init waits for `start`, from whatever process (carboy-runtime).
     """
     plan = Plan(spec, container_id, bundle, streams)
     plan.reap, plan.die_with_parent, plan.preserve_fds = init, die_with_parent, preserve_fds
-    plan.listen_socket = start_socket
+    plan.start_socket = start_socket
     try:
         with Failing("seccomp"):
             plan.filter = (
                 seccomp.filter_for(spec.linux.seccomp, seccomp_cache) if spec.linux.seccomp else None
             )
-        _warn_capabilities(plan)
+            if spec.process is not None:
+                labels.require(spec.process)
+        _known_capabilities(plan)
         with Failing("cgroup"):
             if cgroup is not None:
                 cgroup.create()
@@ -150,7 +166,7 @@ def create(
         raise
 
 
-def _warn_capabilities(plan: Plan) -> None:
+def _known_capabilities(plan: Plan) -> None:
     """Capabilities beyond this kernel's last one cannot be set: leave them out."""
     one = plan.spec.process
     if one is None or one.capabilities is None:
@@ -175,38 +191,18 @@ def _open_namespaces(plan: Plan) -> None:
         plan.joined[kind] = fd
 
 
-def _clone(plan: Plan) -> tuple[int, int]:
-    """Fork init into new user and PID namespaces, or into the PID namespace to join."""
-    spaces = plan.spec.linux.namespaces
-    flags = 0
-    for kind in ("user", "pid"):
-        if spaces.get(kind) == "":
-            flags |= NAMESPACES[kind]
-    joined = plan.joined.pop("pid", None)
-    if joined is None:
-        return process.clone3(flags)
-    namespaces.setns(joined, namespaces.CLONE_NEWPID)
-    os.close(joined)
-    pid, pidfd = process.clone3(flags)
-    if pid:
-        # Only the parent goes back: for the child it is already its own namespace.
-        own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-        namespaces.setns(own, namespaces.CLONE_NEWPID)
-        os.close(own)
-    return pid, pidfd
-
-
 def _birth(plan: Plan, cgroup: Cgroup | None, on_namespaces: Callable[[int, int], None] | None) -> Created:
     ours, theirs = sync.pair()
     try:
         with Failing("fork"):
-            pid, pidfd = _clone(plan)
+            pid, pidfd = clone.clone(plan)
     except BaseException:
         plan.sources.close()
         raise
     if pid == 0:
         ours.close()
         init.main(plan, theirs)
+    plan.pid = pid
     theirs.close()
     plan.sources.close()
     for fd in plan.joined.values():
@@ -225,12 +221,7 @@ def _birth(plan: Plan, cgroup: Cgroup | None, on_namespaces: Callable[[int, int]
 def _converse(created: Created, socket: Socket, on_namespaces: Callable[[int, int], None] | None) -> None:
     plan, spec = created.plan, created.spec
     sync.set_timeout(socket, STEP_TIMEOUT)
-    if spec.linux.namespaces.get("user") == "":
-        sync.expect(socket, "mapping")
-        with Failing("user", "id mappings"):
-            _write_mappings(created.pid, spec)
-        sync.send(socket, {"op": "mapped"})
-    sync.expect(socket, "namespaces")
+    sync.expect(socket, "namespaces", created.warnings)
     if on_namespaces is not None:
         on_namespaces(created.pid, created.pidfd)
     with Failing("cgroup"):
@@ -239,13 +230,15 @@ def _converse(created: Created, socket: Socket, on_namespaces: Callable[[int, in
     with Failing("oom_score_adj"):
         if spec.process is not None and spec.process.oom_score_adj is not None:
             _write_oom_score(created, spec.process.oom_score_adj)
-    sync.send(socket, {"op": "ready"})
-    sync.expect(socket, "built")
+    with Failing("namespace", "time offsets"):
+        _write_time_offsets(created.pid, spec)
+    sync.send(socket, {"op": "ready", "pid": created.pid})
+    sync.expect(socket, "built", created.warnings)
     with Failing("hook"):
         for name in hooks.IN_PARENT:
-            hooks.run(spec.hooks.get(name, []), plan.state("creating", created.pid))
+            hooks.run(spec.hooks.get(name, []), plan.state("creating"))
     sync.send(socket, {"op": "proceed"})
-    _, descriptors = sync.expect(socket, "created")
+    _, descriptors = sync.expect(socket, "created", created.warnings)
     if plan.streams.terminal:
         if len(descriptors) != 1:
             raise StepError("Internal", "console", "init did not hand over its terminal")
@@ -253,15 +246,16 @@ def _converse(created: Created, socket: Socket, on_namespaces: Callable[[int, in
     sync.set_timeout(socket, 0)
 
 
-def _write_mappings(pid: int, spec: Spec) -> None:
-    """uid_map and gid_map of a child that waits; setgroups is denied where the kernel wants it so."""
-    for name, mappings in (("uid_map", spec.linux.uid_mappings), ("gid_map", spec.linux.gid_mappings)):
-        text = "".join(f"{inside} {outside} {size}\n" for inside, outside, size in mappings)
-        if name == "gid_map" and os.geteuid() != 0:
-            with open(f"/proc/{pid}/setgroups", "w") as file:
-                file.write("deny")
-        with open(f"/proc/{pid}/{name}", "w") as file:
-            file.write(text)
+def _write_time_offsets(pid: int, spec: Spec) -> None:
+    """Before anybody is in the new time namespace; init itself is undumpable and could not open the file."""
+    if spec.linux.namespaces.get("time") != "" or not spec.linux.time_offsets:
+        return
+    lines = [
+        f"{clock} {int(value.get('secs') or 0)} {int(value.get('nanosecs') or 0)}\n"
+        for clock, value in spec.linux.time_offsets.items()
+    ]
+    with open(f"/proc/{pid}/timens_offsets", "w") as file:
+        file.write("".join(lines))
 
 
 def _write_oom_score(created: Created, wanted: int) -> None:

@@ -18,8 +18,8 @@ FORWARDED = [
 ]
 
 
-def split(*, terminal: bool) -> bool:
-    """Fork: True in the child, which goes on to execute the program; the parent never returns."""
+def split(*, terminal: bool) -> None:
+    """Fork: returns in the child, which goes on to execute the program; the parent never does."""
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     child = os.fork()
     if child == 0:
@@ -27,7 +27,7 @@ def split(*, terminal: bool) -> bool:
             os.setpgid(0, 0)
             os.tcsetpgrp(0, os.getpgid(0))
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        return True
+        return
     try:
         process.close_range(3)
         process.set_title("carboy-init")

@@ -17,11 +17,12 @@ from carboy.errors import InvalidArgument, Unsupported
 from carboy.linux import mount as m
 from carboy.linux import paths, terminal
 from carboy.linux.paths import create_file_in_root, make_directories_in_root, open_in_root
-from carboy.runtime import cgroups, mountoptions
+from carboy.runtime import cgroups, clone, mountoptions
 from carboy.runtime.mountoptions import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from carboy.runtime.cgroups.hierarchy import Hierarchy
     from carboy.runtime.spec import Device, Mount, Spec
 
 PSEUDO = ("proc", "sysfs")
@@ -78,7 +79,12 @@ def open_sources(spec: Spec, bundle: str, rootfs_fd: int | None) -> Sources:
         for position, one in enumerate(spec.mounts):
             options = mountoptions.parse(one.options)
             if options.bind or one.kind == "bind":
-                sources.binds[position] = _open_bind(os.path.join(bundle, one.source), options)
+                fd = _open_bind(os.path.join(bundle, one.source), options)
+                sources.binds[position] = fd
+                if options.idmap or one.uid_mappings or one.gid_mappings:
+                    _map_ids(fd, one, options, spec)
+            elif options.idmap or one.uid_mappings or one.gid_mappings:
+                raise Unsupported(f"{one.destination}: only bind mounts can have id mappings")
     except BaseException:
         sources.close()
         raise
@@ -94,6 +100,23 @@ def _open_bind(source: str, options: Options) -> int:
     except OSError as error:
         raise InvalidArgument(f"bind source {source}: {error.strerror}") from error
     return fd
+
+
+def _map_ids(fd: int, one: Mount, options: Options, spec: Spec) -> None:
+    """Idmap the detached bind mount: by its own mappings, else by those of the container's user namespace."""
+    uids = one.uid_mappings or spec.linux.uid_mappings
+    gids = one.gid_mappings or spec.linux.gid_mappings
+    if not uids or not gids:
+        raise InvalidArgument(f"{one.destination}: an id-mapped mount needs uidMappings and gidMappings")
+    try:
+        namespace = clone.user_namespace(uids, gids)
+        try:
+            flags = m.AT_EMPTY_PATH | (m.AT_RECURSIVE if options.idmap == "ridmap" else 0)
+            m.mount_setattr(fd, b"", flags, attr_set=m.MOUNT_ATTR_IDMAP, userns_fd=namespace)
+        finally:
+            os.close(namespace)
+    except OSError as error:
+        raise Unsupported(f"{one.destination}: cannot map the ids of {one.source}: {error}") from error
 
 
 class Builder:
@@ -160,7 +183,9 @@ class Builder:
                 os.close(make_directories_in_root(self.root, name))
                 return paths.open_beneath(self.root, name, os.O_PATH | os.O_DIRECTORY)
             except OSError as error:
-                text = f"{one.destination} of the root filesystem is not a directory: refusing to mount {one.kind}"
+                text = (
+                    f"{one.destination} of the root filesystem is not a directory: {one.kind} cannot go there"
+                )
                 raise InvalidArgument(text) from error
         return make_directories_in_root(self.root, one.destination)
 
@@ -242,6 +267,8 @@ class Builder:
         m.mount_setattr(tmpfs, b"", m.AT_EMPTY_PATH, attr_set=options.attr_set & ~m.MOUNT_ATTR_RDONLY)
         m.attach(tmpfs, target)
         for hierarchy in layout.hierarchies:
+            if not self._takes_part(hierarchy):
+                continue
             name = os.path.basename(hierarchy.mount_point)
             os.mkdir(name, 0o755, dir_fd=tmpfs)
             place = paths.open_beneath(tmpfs, name, os.O_PATH | os.O_DIRECTORY)
@@ -256,7 +283,14 @@ class Builder:
             m.mount_setattr(tmpfs, b"", m.AT_EMPTY_PATH, attr_set=m.MOUNT_ATTR_RDONLY)
         os.close(tmpfs)
 
-    def _hierarchy_mount(self, hierarchy: cgroups.Hierarchy, *, own_namespace: bool) -> int:
+    def _takes_part(self, hierarchy: Hierarchy) -> bool:
+        """Whether the container has a group there: elsewhere its namespace's root would be the host's group."""
+        if not self.cgroup_paths:
+            return True  # it has none at all: it lives in its creator's
+        keys = ("unified", "") if hierarchy.version == 2 else hierarchy.controllers
+        return any(key in self.cgroup_paths for key in keys)
+
+    def _hierarchy_mount(self, hierarchy: Hierarchy, *, own_namespace: bool) -> int:
         """A detached mount of one hierarchy, rooted at the container's group."""
         if own_namespace:
             if hierarchy.version == 2:

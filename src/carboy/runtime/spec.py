@@ -31,6 +31,9 @@ NAMESPACES: dict[str, int] = {
 
 MAX_CONFIG = 16 * 1024 * 1024
 
+EXPLICIT_LIMITS = "dev.carboy.rlimits-explicit"
+"""Annotation: names of limits, separated by commas, that the user asked for."""
+
 
 class Fields:
     """One JSON object and where it stands; every read checks the type."""
@@ -164,8 +167,9 @@ class Process:
     """What is executed, and as whom."""
 
     __slots__ = (
-        *("args", "capabilities", "console_size", "cpu_affinity", "cwd", "env", "io_priority"),
-        *("no_new_privileges", "oom_score_adj", "rlimits", "scheduler", "terminal", "user"),
+        *("apparmor_profile", "args", "capabilities", "console_size", "cpu_affinity", "cwd", "env"),
+        *("io_priority", "no_new_privileges", "oom_score_adj", "rlimits", "scheduler", "selinux_label"),
+        *("terminal", "user"),
     )
 
     def __init__(self, fields: Fields) -> None:
@@ -197,7 +201,11 @@ class Process:
         self.io_priority = fields.document("ioPriority")
         self.scheduler = fields.document("scheduler")
         affinity = fields.object("execCPUAffinity")
-        self.cpu_affinity = (affinity.text("initial"), affinity.text("final")) if affinity else ("", "")
+        self.cpu_affinity: tuple[list[int], list[int]] = (
+            (cpu_list(affinity, "initial"), cpu_list(affinity, "final")) if affinity else ([], [])
+        )
+        self.apparmor_profile = fields.text("apparmorProfile")
+        self.selinux_label = fields.text("selinuxLabel")
 
 
 class Mount:
@@ -311,6 +319,11 @@ class Spec:
         self.linux = Linux(fields.object("linux") or Fields({}, "linux"))
         self._check()
 
+    @property
+    def explicit_limits(self) -> frozenset[str]:
+        """Resource limits that are an error when the kernel refuses them, see EXPLICIT_LIMITS."""
+        return frozenset(name for name in self.annotations.get(EXPLICIT_LIMITS, "").split(",") if name)
+
     def _check(self) -> None:
         spaces = self.linux.namespaces
         if self.hostname and "uts" not in spaces:
@@ -355,6 +368,19 @@ def mappings(fields: Fields, key: str) -> list[tuple[int, int, int]]:
         )
         for one in fields.objects(key)
     ]
+
+
+def cpu_list(fields: Fields, key: str) -> list[int]:
+    """The numbers of a list such as `0-3,7`."""
+    numbers: list[int] = []
+    for part in fields.text(key).split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first and not dash:
+            continue
+        if not first.isdigit() or (dash and not last.isdigit()) or int(last or first) > 8191:
+            raise InvalidArgument(f"config: {fields.at(key)} {part!r} is not a list of processors like 0-3,7")
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers
 
 
 def parse(document: object) -> Spec:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
+
+from carboy.linux import terminal
 
 PIPE_SIZE = 1 << 20
 
@@ -60,18 +63,33 @@ class Streams:
                 setattr(self, name, -1)
 
     def take(self, uid: int) -> None:
-        """In the child: make them 0, 1 and 2, owned by the program's user, so that /dev/stdout can be reopened."""
+        """In the child: make them 0, 1 and 2; pipes get the program's user, who may reopen /dev/stdout then.
+
+        Inherited terminals and files of the host keep their owner.
+        """
         for number, fd in enumerate(self.child):
             os.dup2(fd, number, inheritable=True)
-        if not self.child or uid == 0:
-            return
-        null = os.stat("/dev/null").st_rdev
         for number in range(3):
-            if os.fstat(number).st_rdev != null:
-                try:
-                    os.fchown(number, uid, -1)
-                except OSError:
-                    continue  # not mapped, or a read-only file: the program lives with it
+            found = os.fstat(number)
+            if stat.S_ISFIFO(found.st_mode) and found.st_uid != uid:
+                _give(number, uid)
+
+    def take_terminal(self, master: int, slave: int, uid: int) -> None:
+        """In the child: make the terminal the controlling one, and 0, 1 and 2; closes `slave`."""
+        if self.rows:
+            terminal.set_window_size(master, self.rows, self.cols)
+        terminal.make_controlling(slave)
+        _give(slave, uid)
+        for number in range(3):
+            os.dup2(slave, number, inheritable=True)
+        os.close(slave)
+
+
+def _give(fd: int, uid: int) -> None:
+    try:
+        os.fchown(fd, uid, -1)
+    except OSError:
+        pass  # not mapped here: the program lives with it
 
 
 def _pipe() -> tuple[int, int]:

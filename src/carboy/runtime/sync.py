@@ -3,17 +3,22 @@
 One SOCK_SEQPACKET pair per process; one JSON object per packet; both ends CLOEXEC.
 
     parent (monitor or carboy-runtime)                init (the child)
-      clone3(NEWPID [, NEWUSER]) ───────────────────▶ joins and unshares
-      ◀───────────────────────────────── mapped?      only with a user namespace: maps please
-      writes uid_map, gid_map ──── mapped ──────────▶
+      clone, see `clone.py` ────────────────────────▶ joins and unshares
       ◀───────────────────────────────── namespaces   all are there
-      cgroup, oom_score_adj ─────── ready ──────────▶ unshares the cgroup namespace, builds the root
-      (network, prestart hooks)
+      cgroup, oom_score_adj, time
+      offsets ─────────────── ready {pid} ──────────▶ enters cgroup and time namespaces, builds the root
+      (network)
+      ◀────────────────────────────────────── built
+      prestart, createRuntime hooks
       ── proceed ───────────────────────────────────▶ pivots, masks, …
       ◀──────────────────────── created [+ console]   waits
       start() ── start ─────────────────────────────▶ startContainer hooks, user, capabilities, seccomp
+      ◀───────────────────────── warning "…"          any number, before any packet
       ◀───────────────────────── end of file          the program was executed
       ◀───────────────────────── error {…}            instead of any of init's packets: it failed
+
+With carboy-runtime `create` has ended when `start` comes: init then listens on a socket below
+the container's state directory, and the last four lines go over the connection of `start`.
 
 A failing step crosses as `StepError`: category, step, errno, text.
 """
@@ -77,10 +82,14 @@ def receive(socket: Socket) -> tuple[Message | None, list[int]]:
     return (json.loads(packet) if packet else None), descriptors
 
 
-def expect(socket: Socket, word: str) -> tuple[Message, list[int]]:
+def expect(socket: Socket, word: str, warnings: list[str] | None = None) -> tuple[Message, list[int]]:
     """Wait for the packet `word`; raises the StepError that came instead."""
     try:
         message, descriptors = receive(socket)
+        while message is not None and "warning" in message:
+            if warnings is not None:
+                warnings.append(str(message["warning"]))
+            message, descriptors = receive(socket)
     except OSError as error:
         if error.errno == EAGAIN:
             raise StepError("Internal", word, f"init did not say {word!r} in time") from error
@@ -92,6 +101,13 @@ def expect(socket: Socket, word: str) -> tuple[Message, list[int]]:
     if message.get("op") != word:
         raise StepError("Internal", word, f"init said {message.get('op')!r} instead of {word!r}")
     return message, descriptors
+
+
+def accept(listener: Socket) -> int:
+    """The descriptor of the next connection (CLOEXEC)."""
+    descriptor: int = listener._accept()[0]  # type: ignore[attr-defined]  # only the C type's, by this name
+    os.set_inheritable(descriptor, False)
+    return descriptor
 
 
 def set_timeout(socket: Socket, seconds: int) -> None:
