@@ -367,7 +367,7 @@ def _field(value: Value, name: str) -> Value:
     if isinstance(value, dict):
         if name in value:
             return value[name]
-        # Templates name Go fields, whose case differs from the JSON key: ID and Id, APIVersion and ApiVersion.
+        # Templates name Go fields, whose case differs from JSON keys: ID and Id, APIVersion and ApiVersion.
         for key in value:
             if key.lower() == name.lower():
                 return value[key]
