@@ -87,7 +87,10 @@ class Execs:
             one.size = console_size
         if not detach:
             return ExecHandover(self, one)
-        self.run(one, None, b"")
+        try:
+            self.run(one, None, b"")
+        except StepError as error:
+            raise InvalidArgument(exec_error_text(error)) from error
         return None
 
     def run(self, one: Exec, client: int | None, initial: bytes) -> None:

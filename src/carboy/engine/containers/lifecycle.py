@@ -9,13 +9,14 @@ mount overlay ─▶ resolve user ─▶ write files, config.json ─▶ spawn
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import signal as signals
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -117,7 +118,8 @@ class Lifecycle:
         with container.mutex:
             container.become(State.STARTING)
         try:
-            channel, pid, started_at = self._launch(container)
+            with system_errors(f"cannot start container {container.name}"):
+                channel, pid, started_at = self._launch(container)
         except BaseException as error:
             self._failed(container, before, error)
             raise
@@ -129,6 +131,7 @@ class Lifecycle:
             document.stopped_by_user = False
             container.channel = channel
             container.needs_finish = True
+            container.oom_told = False
             container.become(State.RUNNING)
         self._index.save(container)
         self.emit(container, "start")
@@ -164,7 +167,9 @@ class Lifecycle:
         try:
             self._follow(container, channel, bundle)
             for pending in self._take_pending(container):
-                hand_over(channel, pending)
+                # A client that has gone or asks for nonsense must not keep the container from starting.
+                with contextlib.suppress(CarboyError, OSError):
+                    hand_over(channel, pending)
             reply = channel.request("start")
         except BaseException:
             channel.close()
@@ -349,6 +354,7 @@ class Lifecycle:
                 case "exited":
                     self._ended(container, exit_from_message(message))
                 case "oom":
+                    container.oom_told = True
                     self.emit(container, "oom")
                 case "exec_exited":
                     self.on_exec_exit(str(message["exec_id"]), int(message["exit_code"]))
@@ -398,8 +404,10 @@ class Lifecycle:
             done(response)
         if channel is not None:
             channel.close()
+        self.on_container_exit(container)
+        attributes = _die_attributes(container)
         try:
-            self._workers.submit(self._after_exit, container, restart=restart)
+            self._workers.submit(self._after_exit, container, attributes, restart=restart)
         except RuntimeError:
             _log.info("container %s ended while the daemon ends", container.id[:12])
 
@@ -413,17 +421,12 @@ class Lifecycle:
             return document.exit_code != 0 and (not most or document.restart_count < most)
         return policy.name in ("always", "unless-stopped")
 
-    def _after_exit(self, container: Container, *, restart: bool) -> None:
+    def _after_exit(self, container: Container, attributes: dict[str, str], *, restart: bool) -> None:
         try:
             document = container.document
-            attributes = {"exitCode": str(document.exit_code)}
-            if document.started_at and document.finished_at:
-                length = parse_rfc3339(document.finished_at) - document.started_at
-                attributes["execDuration"] = str(max(0, length) // 10**9)
-            if document.oom_killed:
+            if document.oom_killed and not container.oom_told:
                 self.emit(container, "oom")
             self.emit(container, "die", attributes)
-            self.on_container_exit(container)
             with container.operation:
                 self.finish(container)
                 if document.host.auto_remove and not restart and container.state is State.EXITED:
@@ -439,6 +442,7 @@ class Lifecycle:
         if not container.needs_finish or container.alive:
             return
         container.needs_finish = False
+        self._sweep_group(container)
         self._disconnect(container)
         self._sweep_run(container)
         self._index.save(container)
@@ -450,6 +454,16 @@ class Lifecycle:
                 self._parts.network.disconnect(endpoint.endpoint(container.id), namespace_gone=True)
             except CarboyError:
                 _log.exception("network of container %s", container.id[:12])
+
+    def _sweep_group(self, container: Container) -> None:
+        """A monitor that ended well has removed monitor.json; one that was killed left everything."""
+        run_directory = self._parts.paths.container_run(container.id)
+        if not os.path.exists(f"{run_directory}/monitor.json"):
+            return
+        try:
+            self._parts.spawner.sweep(run_directory)
+        except CarboyError:
+            _log.exception("control group of container %s", container.id[:12])
 
     def _sweep_run(self, container: Container) -> None:
         directory = os.open(self._parts.paths.containers_run, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -585,6 +599,29 @@ def hand_over(channel: Channel, pending: PendingAttach) -> None:
         os.close(pending.client)
 
 
+@contextlib.contextmanager
+def system_errors(what: str) -> Iterator[None]:
+    """A full disk and its kin, as an error that says what was tried."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR):
+            # Names of the image or the client that lead nowhere.
+            name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+            raise InvalidArgument(f"{what}: {error.strerror}: {name[:200]}") from error
+        hint = ": free some space and try again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise Unavailable(f"{what}: {error}{hint}") from error
+
+
+def _die_attributes(container: Container) -> dict[str, str]:
+    document = container.document
+    attributes = {"exitCode": str(document.exit_code)}
+    if document.started_at and document.finished_at:
+        length = parse_rfc3339(document.finished_at) - document.started_at
+        attributes["execDuration"] = str(max(0, length) // 10**9)
+    return attributes
+
+
 def response_of(container: Container) -> WaitResponse:
     """What those who wait are told."""
     return WaitResponse(status_code=container.document.exit_code)
@@ -632,7 +669,7 @@ def parse_size(text: str) -> int:
         return 0
     number = text.lower().removesuffix("b").rstrip("kmgt")
     unit = text.lower().removesuffix("b")[len(number) :]
-    if not number.isdigit() or len(unit) > 1 or int(number) == 0:
+    if not (number.isascii() and number.isdigit()) or len(number) > 15 or len(unit) > 1 or int(number) == 0:
         raise InvalidArgument(f"invalid max-size {text[:40]!r}: expected something like 10m")
     return int(number) << (10 * " kmgt".index(unit or " "))
 
@@ -644,7 +681,7 @@ def signal_number(text: str) -> int:
         if 0 < number <= 64:
             return number
         raise InvalidArgument(f"invalid signal: {text[:40]}")
-    name = text.upper().removeprefix("SIG")
+    name = text.upper().removeprefix("SIG") if text.isascii() else ""
     base, plus, offset = name.partition("+")
     if plus and base == "RTMIN" and offset.isdigit() and int(offset) <= 30:
         return int(signals.SIGRTMIN) + int(offset)

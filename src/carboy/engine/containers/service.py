@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import IPv4Address
 
 import msgspec
 
@@ -26,6 +27,7 @@ from carboy.engine.containers.lifecycle import (
     parse_size,
     response_of,
     signal_number,
+    system_errors,
 )
 from carboy.engine.containers.states import State
 from carboy.engine.images.service import ImageService
@@ -133,11 +135,14 @@ class Containers:
         )
         container = Container(document)
         try:
-            self._parts.snapshots.prepare(container_id, image.diff_ids)
-            self._make_volumes(container)
+            with system_errors(f"cannot create container {name}"):
+                self._parts.snapshots.prepare(container_id, image.diff_ids)
+                self._make_volumes(container)
             self.index.add(container)
         except BaseException:
             self._remove_files(container_id)
+            with contextlib.suppress(CarboyError, OSError):
+                self._remove_anonymous_volumes(container)
             raise
         self.lifecycle.emit(container, "create")
         return CreateResponse(id=container_id, warnings=warnings)
@@ -603,7 +608,11 @@ def _fill_defaults(config: ContainerConfig, host: HostConfig, container_id: str)
 def _requested_address(request: CreateRequest) -> str:
     for settings in request.networking_config.endpoints_config.values():
         if settings.ipam_config is not None and settings.ipam_config.ipv4_address:
-            return settings.ipam_config.ipv4_address
+            wanted = settings.ipam_config.ipv4_address
+            try:
+                return str(IPv4Address(wanted))
+            except ValueError as error:
+                raise InvalidArgument(f"invalid IPv4 address: {wanted[:40]!r}") from error
     return ""
 
 
