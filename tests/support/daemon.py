@@ -7,7 +7,6 @@ The HTTP here is the standard library's, so that tests judge the API by an indep
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import io
 import json
@@ -24,6 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from carboy.store.paths import Paths
+from support.leftovers import leftovers
 
 REPOSITORY = Path(__file__).parents[2]
 IMAGE = "busybox:test"
@@ -71,9 +73,14 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
+    def paths(self) -> Paths:
+        """Where it keeps what."""
+        return Paths(self.root, self.run)
+
+    @property
     def bridge(self) -> str:
         """The name that the daemon derives from its root."""
-        return f"cb-{hashlib.sha256(os.path.realpath(self.root).encode()).hexdigest()[:8]}"
+        return f"cb{self.paths.suffix}"
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
@@ -183,9 +190,8 @@ class Daemon:
             self.start()
         self.request("POST", "/carboy/system/reset")
         self.process.wait(30)
-        assert not os.path.exists(f"/sys/class/net/{self.bridge}"), f"the bridge {self.bridge} is left"
-        left = processes_with(f"{self.home}/")
-        assert not left, f"processes are left: {left}"
+        left = leftovers(self.home, self.root)
+        assert not left, left
 
 
 def demultiplex(data: bytes) -> dict[int, bytes]:
@@ -197,21 +203,6 @@ def demultiplex(data: bytes) -> dict[int, bytes]:
         streams[stream] += data[position + 8 : position + 8 + size]
         position += 8 + size
     return streams
-
-
-def processes_with(path: str) -> list[str]:
-    """Processes, ourselves left out, that have something below `path` open."""
-    found = []
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or int(name) == os.getpid():
-            continue
-        try:
-            links = [os.readlink(f"/proc/{name}/fd/{number}") for number in os.listdir(f"/proc/{name}/fd")]
-            if any(link.startswith(path) for link in links):
-                found.append(f"{name}: {Path(f'/proc/{name}/comm').read_text().strip()}")
-        except OSError:
-            continue
-    return found
 
 
 def busybox_tar(extra: dict[str, tuple[int, bytes]] | None = None) -> bytes:

@@ -57,6 +57,6 @@ def main(session: Session, parsed: Parsed) -> int:
             stream, tty=tty, stdin=stdin, detach_keys=keys, watcher=watcher, on_signal=on_signal
         ):
             return 0
-        return attached.exit_status(status)
+        return attached.final_status(session, f"/containers/{container}", status)
     finally:
         terminal.restore()

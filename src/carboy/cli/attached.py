@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from carboy.cli import streams
+from carboy.client.transport import ServerError
 from carboy.errors import CarboyError, InvalidArgument, Unavailable
 
 TYPE_CHECKING = False
@@ -132,3 +133,19 @@ def exit_status(response: Response) -> int:
     if message:
         raise Unavailable(f"waiting for the container failed: {message}")
     return document.number(reply, "StatusCode") & 0xFF
+
+
+def final_status(session: Session, path: str, waiting: Response) -> int:
+    """The exit code; a daemon that died while we waited is followed by one that knows it."""
+    try:
+        return exit_status(waiting)
+    except Unavailable as lost:
+        session.client.close()  # connections to the dead one
+        try:
+            return exit_status(session.client.request("POST", path + "/wait"))
+        except ServerError as error:
+            if error.status != 404:
+                raise
+            raise Unavailable(
+                "the daemon died while the container ran; it ended and was removed: its exit code is unknown"
+            ) from lost

@@ -11,14 +11,13 @@ import os
 
 from carboy.cli import attached
 from carboy.client.transport import ServerError, checked, finish_hijack
-from carboy.errors import CarboyError, Conflict, InvalidArgument, NotFound, Unavailable
+from carboy.errors import CarboyError, Conflict, InvalidArgument, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from carboy.cli.flags import Parsed
     from carboy.cli.session import Session
     from carboy.client.document import Json
-    from carboy.client.transport import Response
 
     Query = tuple[tuple[str, str], ...]
 
@@ -155,23 +154,8 @@ def run_attached(
             from carboy.cli.streams import wait_readable
 
             wait_readable(waiting, watcher, on_signal)
-        return _exit_status(session, path, status)
+        return attached.final_status(session, path, status)
     finally:
         terminal.restore()
         stream.close()
         waiting.close()
-
-
-def _exit_status(session: Session, path: str, waiting: Response) -> int:
-    """The exit code; a daemon that died while we waited is followed by one that knows it."""
-    try:
-        return attached.exit_status(waiting)
-    except Unavailable as lost:
-        try:
-            return attached.exit_status(session.client.request("POST", path + "/wait"))
-        except ServerError as error:
-            if error.status != 404:
-                raise
-            raise Unavailable(
-                "the daemon died while the container ran; it has ended and was removed, its exit code is unknown"
-            ) from lost
