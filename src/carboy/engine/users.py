@@ -56,7 +56,7 @@ def resolve(user: str, group_add: Iterable[str], *, passwd: bytes, group: bytes)
     if account is None and _is_number(user_part):
         account = _Account("", _number(user_part, user), 0, "/")
     if account is None:
-        raise InvalidArgument(f"unable to find user {user_part}: no matching entries in passwd file")
+        raise InvalidArgument(f"unable to find user {user_part[:80]}: no matching entries in passwd file")
     groups = list(_groups(group))
     gid = _find_group(group_part, groups) if colon and group_part else account.gid
     supplementary = [] if colon and group_part else [g for _, g, members in groups if account.name in members]
@@ -82,7 +82,7 @@ def _find_group(name: str, groups: list[tuple[str, int, frozenset[str]]]) -> int
     for group_name, gid, _ in groups:
         if group_name == name:
             return gid
-    raise InvalidArgument(f"unable to find group {name}: no matching entries in group file")
+    raise InvalidArgument(f"unable to find group {name[:80]}: no matching entries in group file")
 
 
 def _is_number(text: str) -> bool:
@@ -131,9 +131,11 @@ def _read(root: int, unsafe_path: str) -> bytes:
         descriptor = open_in_root(root, unsafe_path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY, 0)
     except OSError:
         return b""
+    # A file object of a directory cannot even be made, so the kind is asked first.
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return b""
     with open(descriptor, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            return b""
         data = b""
         while len(data) < MAX_FILE:
             chunk = file.read(MAX_FILE - len(data))

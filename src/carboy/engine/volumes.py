@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import errno
 import os
 import threading
 import time
@@ -28,6 +29,9 @@ from carboy.linux import tree
 from carboy.linux.paths import open_in_root
 from carboy.store.metadata import Database
 from carboy.store.paths import Paths
+
+_UNUSABLE = (errno.ELOOP, errno.ENAMETOOLONG)
+"""What resolving a path of a hostile image may end with."""
 
 _ANONYMOUS = "com.docker.volume.anonymous"
 _KNOWN = ("name", "label", "driver", "dangling")
@@ -104,7 +108,7 @@ class Volumes:
             target = os.open(self._paths.volume_data(name), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 if not os.listdir(target):
-                    _copy_from_image(rootfs, unsafe_path, target)
+                    _fill(rootfs, unsafe_path, target)
             finally:
                 os.close(target)
             document.populated = True
@@ -229,6 +233,20 @@ class Volumes:
             labels=document.labels or None,
             options=None,
         )
+
+
+def _fill(rootfs: int, unsafe_path: str, target: int) -> None:
+    """Copy all or nothing: what is half full would count as filled the next time."""
+    try:
+        _copy_from_image(rootfs, unsafe_path, target)
+    except BaseException as error:
+        for name in os.listdir(target):
+            tree.remove(target, name)
+        if isinstance(error, OSError) and error.errno in _UNUSABLE:
+            raise InvalidArgument(
+                f"cannot mount a volume at {unsafe_path[:200]!r} of the image: {error.strerror}"
+            ) from error
+        raise
 
 
 def _copy_from_image(rootfs: int, unsafe_path: str, target: int) -> None:

@@ -14,6 +14,7 @@ import stat
 from carboy.errors import InvalidArgument
 from carboy.formats.spawner import StepError
 from carboy.linux import attributes, capabilities, process, seccomp
+from carboy.linux.paths import RESOLVE_NO_MAGICLINKS, openat2
 from carboy.runtime import labels
 from carboy.runtime.sync import Failing
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 UNLIMITED = 2**64 - 1
+_HERE = -100  # AT_FDCWD
 
 
 def set_rlimits(limits: list[Rlimit], explicit: frozenset[str]) -> list[str]:
@@ -165,8 +167,15 @@ def _set_groups(one: Process) -> None:
 
 
 def enter_directory(path: str) -> None:
-    """chdir, then make sure that it is inside this root: a leaked descriptor is not (CVE-2024-21626)."""
-    os.chdir(path)
+    """Go there, and make sure that it is inside this root (CVE-2024-21626).
+
+    Magic links (/proc/self/fd/7) are not followed: a descriptor, leaked or not, is no working directory.
+    """
+    directory = openat2(_HERE, path, os.O_PATH | os.O_DIRECTORY, resolve=RESOLVE_NO_MAGICLINKS)
+    try:
+        os.fchdir(directory)
+    finally:
+        os.close(directory)
     try:
         inside = os.getcwd()
     except FileNotFoundError:
@@ -201,6 +210,20 @@ def find_program(name: str, env: list[str]) -> str:
         raise StepError("InvalidArgument", "exec", f'exec: "{name}": permission denied', errno=13)
     text = f'exec: "{name}": executable file not found in $PATH'
     raise StepError("InvalidArgument", "exec", text, errno=2)
+
+
+def check_program(one: Process) -> None:
+    """Raise what `run_program` would for a program that is not there; relative paths wait for their directory."""
+    name = one.args[0] if one.args else ""
+    if "/" not in name:
+        find_program(name, one.env)
+    elif name.startswith("/") and not os.path.exists(name):
+        raise StepError("InvalidArgument", "exec", _reason(name, 2), errno=2)
+
+
+def _reason(name: str, number: int) -> str:
+    known = {2: f"stat {name}: no such file or directory", 13: "permission denied", 8: "exec format error"}
+    return f'exec: "{name}": {known.get(number, os.strerror(number))}'
 
 
 def run_program(one: Process, *, preserve_fds: int = 0) -> None:

@@ -18,6 +18,7 @@ from carboy.digest import Digest
 from carboy.errors import InvalidArgument, NotFound
 from carboy.linux import layers as linux_layers
 from carboy.linux import tree as linux_tree
+from carboy.linux.mount import AT_EMPTY_PATH, OPEN_TREE_CLONE, open_tree
 from carboy.store.differ import Found, disk_usage, find, write_tar
 from carboy.store.layers import Layer, LayerStore
 from carboy.store.lower import Lowers
@@ -82,14 +83,17 @@ class Snapshots:
         """
         snapshot = self._paths.snapshot(container_id)
         with ExitStack() as stack:
-            upper = self._open(stack, f"{snapshot}/upper", container_id)
+            # The mount's options name its directories: from a detached mount of their own they are
+            # "/upper" and "/work", and a program inside learns nothing of the host.
+            top = self._detached(stack, snapshot, container_id)
+            upper = self._open_at(stack, "upper", top)
             lowers = self._lower_fds(stack, snapshot, diff_ids)
             if read_only:
                 lowers = [upper, *lowers]
                 if len(lowers) < 2:
                     lowers.append(self._empty(stack, snapshot))
                 return linux_layers.mount_overlay(lowers, None, None)
-            work = self._open(stack, f"{snapshot}/work", container_id)
+            work = self._open_at(stack, "work", top)
             return linux_layers.mount_overlay(lowers or [self._empty(stack, snapshot)], upper, work)
 
     def remove(self, container_id: str) -> None:
@@ -159,6 +163,22 @@ class Snapshots:
             fd = os.open(path, _DIRECTORY)
         except FileNotFoundError:
             raise NotFound(f"container {container_id}: its files are missing ({path})") from None
+        stack.callback(os.close, fd)
+        return fd
+
+    def _detached(self, stack: ExitStack, path: str, container_id: str) -> int:
+        """A detached clone of the mount at `path`, or the plain directory where there can be none."""
+        plain = self._open(stack, path, container_id)
+        try:
+            cloned = open_tree(plain, "", AT_EMPTY_PATH | OPEN_TREE_CLONE)
+        except OSError:
+            return plain  # below an unbindable mount
+        stack.callback(os.close, cloned)
+        return cloned
+
+    @staticmethod
+    def _open_at(stack: ExitStack, name: str, directory: int) -> int:
+        fd = os.open(name, _DIRECTORY, dir_fd=directory)
         stack.callback(os.close, fd)
         return fd
 

@@ -106,6 +106,9 @@ def _check_logging(host: HostConfig) -> None:
     for option in host.log_config.config:
         if option not in ("max-size", "max-file", "labels", "env", "tag", "mode", "max-buffer-size"):
             raise InvalidArgument(f"unknown log opt '{option[:40]}' for json-file log driver")
+    files = host.log_config.config.get("max-file", "1")
+    if not (files.isascii() and files.isdigit() and len(files) <= 4 and int(files) >= 1):
+        raise InvalidArgument(f"invalid max-file '{files[:40]}': expected a number from 1 to 9999")
 
 
 def _check_unsupported(config: ContainerConfig, host: HostConfig) -> list[str]:

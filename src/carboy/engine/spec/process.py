@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import posixpath
+
 from carboy.errors import InvalidArgument
 from carboy.formats.dockerapi.containers import ContainerConfig
 
+_LONGEST_PATH = 4095
+_LONGEST_NAME = 255
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def merge_image_config(config: ContainerConfig, image: ContainerConfig) -> None:
     """Fill in `config` what the image says and the request does not, by Docker's rules."""
     config.user = config.user or image.user
-    config.working_dir = config.working_dir or image.working_dir
+    config.working_dir = _clean(config.working_dir or image.working_dir)
     config.stop_signal = config.stop_signal or image.stop_signal
     config.exposed_ports = {**image.exposed_ports, **config.exposed_ports}
     config.volumes = {**image.volumes, **config.volumes}
@@ -73,8 +77,13 @@ def environment(config: ContainerConfig, *, hostname: str, home: str) -> list[st
     return merged
 
 
+def _clean(path: str) -> str:
+    """Without `.`, `..` and doubled slashes, as Docker stores it; a relative one is refused later."""
+    return "/" + posixpath.normpath(path).lstrip("/") if path.startswith("/") else path
+
+
 def working_directory(config: ContainerConfig) -> str:
-    """An absolute path without dots at the end; `/` when none is set."""
+    """An absolute path; `/` when none is set."""
     path = config.working_dir or "/"
     if not path.startswith("/"):
         raise InvalidArgument(
@@ -82,4 +91,8 @@ def working_directory(config: ContainerConfig) -> str:
         )
     if "\0" in path:
         raise InvalidArgument("the working directory is invalid: it holds a NUL byte")
+    if len(path.encode("utf-8", "surrogateescape")) > _LONGEST_PATH or any(
+        len(part.encode("utf-8", "surrogateescape")) > _LONGEST_NAME for part in path.split("/")
+    ):
+        raise InvalidArgument(f"the working directory '{path[:80]}...' is invalid: it is too long")
     return path

@@ -34,6 +34,8 @@ class Empty(Document):
 StrSlice = Annotated[list[str], msgspec.Meta(extra={"string_is_list": True})]
 """A list of words; one plain string stands for a list of one."""
 
+_INT64 = 1 << 63
+
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
 
@@ -104,6 +106,13 @@ class _Plan:
 
     def tidy(self, value: Any, _path: str, _unknown: list[str]) -> Any:
         return self.zero() if value is None else value
+
+
+class _IntegerPlan(_Plan):
+    def tidy(self, value: Any, path: str, unknown: list[str]) -> Any:
+        if isinstance(value, int) and not -_INT64 <= value < _INT64:
+            raise InvalidArgument(f"invalid request body: {path.removesuffix('.')} is beyond 64 bits")
+        return super().tidy(value, path, unknown)
 
 
 class _StructPlan(_Plan):
@@ -187,7 +196,9 @@ def _plan_of(info: inspect.Type, *, string_is_list: bool = False) -> _Plan:
             return _Plan("")
         case inspect.BoolType():
             return _Plan(False)
-        case inspect.IntType() | inspect.FloatType():
+        case inspect.IntType():
+            return _IntegerPlan(0)
+        case inspect.FloatType():
             return _Plan(0)
         case _:
             return _Plan(None)
