@@ -11,7 +11,7 @@ import threading
 from collections.abc import Mapping
 from ipaddress import IPv4Network
 
-from carboy.engine.containers.lifecycle import Parts
+from carboy.engine.containers.parts import Parts
 from carboy.engine.containers.service import Containers
 from carboy.engine.events import Events
 from carboy.engine.execs import Execs

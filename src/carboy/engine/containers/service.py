@@ -17,18 +17,11 @@ import msgspec
 
 from carboy.digest import Digest
 from carboy.engine.containers import views
+from carboy.engine.containers.bundle import ensure_bind_source, parse_size, signal_number
 from carboy.engine.containers.document import Container, ContainerDocument, PendingAttach
 from carboy.engine.containers.index import Index
-from carboy.engine.containers.lifecycle import (
-    Lifecycle,
-    Parts,
-    ensure_bind_source,
-    hand_over,
-    parse_size,
-    response_of,
-    signal_number,
-    system_errors,
-)
+from carboy.engine.containers.lifecycle import Lifecycle, hand_over, response_of, system_errors
+from carboy.engine.containers.parts import Parts
 from carboy.engine.containers.states import State
 from carboy.engine.images.service import ImageService
 from carboy.engine.images.users import CommitSubject, ContainerImage, ContainerUse

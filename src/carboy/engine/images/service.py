@@ -171,7 +171,7 @@ class ImageService:
         wanted = configs.parse_platform(platform)
         config = ImageConfig()
         apply_changes(config, changes)
-        with self._making() as making:
+        with _received(), self._making() as making:
             layer = making.layer(lambda: self._layers.ingest(plain_reader(source)))
             document = configs.imported(layer.diff_id, wanted, message=message, config=config)
             image_id = making.image(oci.encode_image(document), references)
@@ -181,7 +181,7 @@ class ImageService:
 
     def load(self, source: Source) -> Iterator[ProgressMessage]:
         """Take in every image of an archive; all become visible together at the end."""
-        with seekable(source, self._paths.ingest) as window:
+        with _received(), seekable(source, self._paths.ingest) as window:
             plans = plan_archive(Archive(window), architecture=configs.host_architecture())
             with self._making() as making:
                 ids = []

@@ -1,0 +1,234 @@
+"""The files that a start writes: config.json, and hosts, hostname and resolv.conf for /etc."""
+
+from __future__ import annotations
+
+import os
+import signal as signals
+import stat
+from ipaddress import IPv4Address
+
+import msgspec
+
+from carboy.engine.containers.document import Container
+from carboy.engine.containers.index import Index
+from carboy.engine.containers.parts import Parts
+from carboy.engine.monitors import Message
+from carboy.engine.spec.check import joined, network_mode
+from carboy.engine.spec.document import Placement, build
+from carboy.engine.spec.process import working_directory
+from carboy.engine.users import read_account_files, resolve
+from carboy.errors import Conflict, Internal, InvalidArgument
+from carboy.linux.paths import exists_in_root, make_directories_in_root
+from carboy.network import files
+
+
+class Bundles:
+    """Writes the bundles of containers."""
+
+    def __init__(self, parts: Parts, index: Index) -> None:
+        self._parts = parts
+        self._index = index
+
+    def write(self, container: Container, bundle: str, rootfs: int) -> None:
+        """Write the files that are bound to /etc, and config.json; `rootfs` is the mounted root."""
+        parts, document = self._parts, container.document
+        passwd, group = read_account_files(rootfs)
+        identity = resolve(document.config.user, document.host.group_add, passwd=passwd, group=group)
+        directory = working_directory(document.config)
+        if not exists_in_root(rootfs, directory):
+            os.close(make_directories_in_root(rootfs, directory, 0o755))
+        volumes = {}
+        for mount in document.mounts:
+            if mount.type == "volume":
+                volumes[mount.source] = parts.volumes.path(mount.source, subpath=mount.subpath)
+            elif mount.type == "bind":
+                ensure_bind_source(mount.source, create=mount.create_source)
+        placement = Placement(
+            container_id=container.id,
+            identity=identity,
+            volumes=volumes,
+            files=self._network_files(container, bundle),
+            namespaces=self._joined_namespaces(container),
+        )
+        spec = build(document.config, document.host, document.mounts, placement=placement, facts=parts.facts)
+        if any(kind == "network" for kind in placement.namespaces):
+            sysctl = spec["linux"]["sysctl"]  # type: ignore[index]  # built just above
+            for name in [name for name in sysctl if name.startswith("net.")]:
+                del sysctl[name]
+        write_file(f"{bundle}/config.json", msgspec.json.encode(spec).decode("utf-8", "surrogateescape"))
+
+    def _network_files(self, container: Container, bundle: str) -> dict[str, str]:
+        host = container.document.host
+        other = joined(network_mode(host))
+        if other is not None:
+            theirs = self._parts.paths.container(self._index.find(other).id)
+            return {f"/etc/{name}": f"{theirs}/{name}" for name in ("hosts", "hostname", "resolv.conf")}
+        own = network_mode(host) != "host"
+        hostname = hostname_of(container)
+        write_file(f"{bundle}/hosts", self.hosts(container, None))
+        write_file(f"{bundle}/hostname", files.hostname_file(hostname))
+        write_file(f"{bundle}/resolv.conf", _resolv_conf(container, own_namespace=own))
+        return {f"/etc/{name}": f"{bundle}/{name}" for name in ("hosts", "hostname", "resolv.conf")}
+
+    def hosts(self, container: Container, address: IPv4Address | None) -> str:
+        """The content of /etc/hosts."""
+        document = container.document
+        gateway = self._parts.network.gateway if network_mode(document.host) == "bridge" else None
+        return files.hosts(
+            hostname=hostname_of(container),
+            domainname=document.config.domainname,
+            addresses=[address] if address else [],
+            extra=[files.parse_extra_host(text, gateway=gateway) for text in document.host.extra_hosts],
+        )
+
+    def _joined_namespaces(self, container: Container) -> dict[str, str]:
+        host = container.document.host
+        found = {}
+        for kind, mode, name in (
+            ("network", network_mode(host), "net"),
+            ("pid", host.pid_mode, "pid"),
+            ("ipc", host.ipc_mode, "ipc"),
+        ):
+            reference = joined(mode)
+            if reference is None:
+                continue
+            other = self._index.find(reference)
+            if not other.alive:
+                raise Conflict(f"cannot join {kind} namespace of a non running container: {other.id}")
+            found[kind] = f"/proc/{other.document.pid}/ns/{name}"
+        return found
+
+    def launch_fields(self, container: Container) -> Message:
+        """The `launch` of a MonitorRequest."""
+        document = container.document
+        config, host = document.config, document.host
+        size = host.console_size if len(host.console_size) == 2 else [0, 0]
+        return {
+            "terminal": config.tty,
+            "rows": size[0],
+            "cols": size[1],
+            "stdin": config.open_stdin,
+            "stdin_once": config.stdin_once,
+            "init": bool(host.init),
+            "log": log_fields(container, self.log_path(container)),
+            "stop_signal": signal_number(config.stop_signal or "SIGTERM"),
+            "seccomp_cache": f"{self._parts.paths.cache}/seccomp",
+            "cgroup_parent": host.cgroup_parent or self._parts.facts.cgroup_parent,
+        }
+
+    def log_path(self, container: Container) -> str:
+        """The json-file log; empty with the driver `none`."""
+        if container.document.host.log_config.type == "none":
+            return ""
+        return f"{self._parts.paths.container(container.id)}/{container.id}-json.log"
+
+
+def hostname_of(container: Container) -> str:
+    """The hostname inside."""
+    host = container.document.host
+    if host.uts_mode == "host" or (network_mode(host) == "host" and not container.document.config.hostname):
+        return os.uname().nodename
+    return container.document.config.hostname or container.id[:12]
+
+
+def log_fields(container: Container, path: str) -> Message:
+    """The `log` of a launch."""
+    config = container.document.host.log_config
+    if config.type == "none":
+        return {"driver": "none"}
+    attributes = {}
+    for key in filter(None, config.config.get("labels", "").split(",")):
+        if key in container.document.config.labels:
+            attributes[key] = container.document.config.labels[key]
+    return {
+        "driver": "json-file",
+        "path": path,
+        "max_size": parse_size(config.config.get("max-size", "")),
+        "max_file": int(config.config.get("max-file") or 1),
+        "attrs": attributes,
+    }
+
+
+def parse_size(text: str) -> int:
+    """Bytes in `10m`, `-1` or empty for no limit; raises InvalidArgument."""
+    if text in ("", "-1"):
+        return 0
+    number = text.lower().removesuffix("b").rstrip("kmgt")
+    unit = text.lower().removesuffix("b")[len(number) :]
+    if not (number.isascii() and number.isdigit()) or len(number) > 15 or len(unit) > 1 or int(number) == 0:
+        raise InvalidArgument(f"invalid max-size {text[:40]!r}: expected something like 10m")
+    return int(number) << (10 * " kmgt".index(unit or " "))
+
+
+def signal_number(text: str) -> int:
+    """The number of `9`, `KILL`, `SIGKILL`, `SIGRTMIN+3`; raises InvalidArgument."""
+    if text.isascii() and text.isdigit():
+        number = int(text)
+        if 0 < number <= 64:
+            return number
+        raise InvalidArgument(f"invalid signal: {text[:40]}")
+    name = text.upper().removeprefix("SIG") if text.isascii() else ""
+    base, plus, offset = name.partition("+")
+    if plus and base == "RTMIN" and offset.isdigit() and int(offset) <= 30:
+        return int(signals.SIGRTMIN) + int(offset)
+    base, minus, offset = name.partition("-")
+    if minus and base == "RTMAX" and offset.isdigit() and int(offset) <= 30:
+        return int(signals.SIGRTMAX) - int(offset)
+    found = signals.Signals.__members__.get(f"SIG{name}")
+    if found is None:
+        raise InvalidArgument(f"invalid signal: {text[:40]}")
+    return int(found)
+
+
+def ensure_bind_source(path: str, *, create: bool) -> None:
+    """The source of a bind mount; `-v` makes it, `--mount` does not."""
+    try:
+        os.stat(path)
+    except FileNotFoundError as error:
+        if not create:
+            raise InvalidArgument(
+                f'invalid mount config for type "bind": bind source path does not exist: {path}'
+            ) from error
+        try:
+            os.makedirs(path, 0o755, exist_ok=True)
+        except OSError as made:
+            raise InvalidArgument(
+                f"error while creating mount source path '{path}': {made.strerror}"
+            ) from made
+    except (OSError, ValueError) as error:
+        raise InvalidArgument(f"cannot use the bind source {path[:200]!r}: {error}") from error
+
+
+def _resolv_conf(container: Container, *, own_namespace: bool) -> str:
+    host = container.document.host
+    content = _read_host_file(files.ETC_RESOLV_CONF)
+    source = files.resolv_conf_source(content)
+    if source != files.ETC_RESOLV_CONF:
+        content = _read_host_file(source)
+    return files.resolv_conf(
+        content,
+        source=source,
+        nameservers=host.dns,
+        search=host.dns_search,
+        options=host.dns_options,
+        own_namespace=own_namespace,
+    )
+
+
+def _read_host_file(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return file.read(1 << 20).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def write_file(path: str, text: str) -> None:
+    """Write a small file in place: init may have bound its inode already."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o644)
+    with os.fdopen(descriptor, "wb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise Internal(f"{path} is not a regular file")
+        os.fchmod(descriptor, 0o644)
+        file.write(text.encode("utf-8", "surrogateescape"))
