@@ -15,8 +15,11 @@ from support.daemon import Daemon, RequestError, own_daemon
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_overlay, pytest.mark.timeout(60)]
 __all__ = ["own_daemon"]
 
-# Counts as fast as it can until told otherwise by a file on the host.
-COUNT = "i=0; while [ ! -e /host/stop ]; do i=$((i+1)); echo line $i; done; echo end $i; exit 3"
+# Prints in bursts, until told otherwise by a file on the host.
+COUNT = (
+    "i=0; while [ ! -e /host/stop ]; do n=$((i+200));"
+    " while [ $i -lt $n ]; do i=$((i+1)); echo line $i; done; sleep 0.05; done; echo end $i; exit 3"
+)
 
 
 def until(condition: Callable[[], bool]) -> None:
