@@ -42,50 +42,69 @@ def resolve(
     for key in ("defaultErrnoRet", "listenerPath", "listenerMetadata", "flags"):
         if profile.get(key) is not None:
             resolved[key] = profile[key]
-    architectures = profile.get("architectures") or _mapped(profile.get("archMap") or [], machine)
+    architectures = _texts(profile, "architectures") or _mapped(_objects(profile, "archMap"), machine)
     if architectures:
         resolved["architectures"] = architectures
     arch = GO_NAMES.get(machine, machine)
     resolved["syscalls"] = [
-        _plain(rule) for rule in profile.get("syscalls") or [] if _counts(rule, capabilities, arch, kernel)
+        _plain(rule) for rule in _objects(profile, "syscalls") if _counts(rule, capabilities, arch, kernel)
     ]
     return resolved
+
+
+def _objects(part: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    found = part.get(key) or []
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise InvalidArgument(f"seccomp profile: {key} is not a list of objects")
+    return found
+
+
+def _texts(part: dict[str, Any], key: str) -> list[str]:
+    found = part.get(key) or []
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise InvalidArgument(f"seccomp profile: {key} is not a list of texts")
+    return found
+
+
+def _condition(rule: dict[str, Any], key: str) -> tuple[list[str], list[str], tuple[int, int] | None]:
+    """(arches, caps, minKernel) of `includes` or `excludes`."""
+    found = rule.get(key) or {}
+    if not isinstance(found, dict):
+        raise InvalidArgument(f"seccomp profile: {key} is not an object: {str(found)[:80]}")
+    least = found.get("minKernel")
+    return _texts(found, "arches"), _texts(found, "caps"), kernel_version(str(least)) if least else None
 
 
 def _mapped(arch_map: list[dict[str, Any]], machine: str) -> list[str]:
     native = ARCHITECTURES.get(machine)
     for entry in arch_map:
         if entry.get("architecture") == native:
-            return [str(native), *(entry.get("subArchitectures") or [])]
+            return [str(native), *_texts(entry, "subArchitectures")]
     return []
 
 
 def _counts(rule: dict[str, Any], capabilities: Collection[str], arch: str, kernel: tuple[int, int]) -> bool:
-    includes, excludes = rule.get("includes") or {}, rule.get("excludes") or {}
-    if arch in (excludes.get("arches") or ()):
+    arches, caps, least = _condition(rule, "excludes")
+    if arch in arches or any(name in capabilities for name in caps) or (least and kernel >= least):
         return False
-    if any(name in capabilities for name in excludes.get("caps") or ()):
+    arches, caps, least = _condition(rule, "includes")
+    if (arches and arch not in arches) or any(name not in capabilities for name in caps):
         return False
-    if excludes.get("minKernel") and kernel >= kernel_version(excludes["minKernel"]):
-        return False
-    if includes.get("arches") and arch not in includes["arches"]:
-        return False
-    if any(name not in capabilities for name in includes.get("caps") or ()):
-        return False
-    return not (includes.get("minKernel") and kernel < kernel_version(includes["minKernel"]))
+    return not (least and kernel < least)
 
 
 def _plain(rule: dict[str, Any]) -> dict[str, Any]:
-    names = list(rule.get("names") or [])
-    if rule.get("name"):
+    names = list(_texts(rule, "names"))
+    if isinstance(rule.get("name"), str):
         names.append(rule["name"])
     if not names or not isinstance(rule.get("action"), str):
         raise InvalidArgument(f"seccomp profile: a rule needs names and an action: {str(rule)[:120]}")
     plain: dict[str, Any] = {"names": names, "action": rule["action"]}
     if rule.get("errnoRet") is not None:
         plain["errnoRet"] = rule["errnoRet"]
-    if rule.get("args"):
-        plain["args"] = rule["args"]
+    arguments = _objects(rule, "args")
+    if arguments:
+        plain["args"] = arguments
     return plain
 
 
@@ -97,6 +116,6 @@ def kernel_version(text: str) -> tuple[int, int]:
         if not char.isdigit():
             break
         minor += char
-    if not major.isdigit() or not minor:
+    if not (major.isascii() and major.isdigit() and minor):
         raise InvalidArgument(f"seccomp profile: minKernel {text!r} is not a version such as 4.8")
     return int(major), int(minor)

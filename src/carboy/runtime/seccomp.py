@@ -261,9 +261,9 @@ def _add_architectures(library: ModuleType, compiled: Any, names: list[str]) -> 
 
 
 def _action(name: str, errno_return: int | None) -> int:
-    number = EPERM if errno_return is None else int(errno_return)
-    if not 0 <= number <= 0xFFFF:
-        raise InvalidArgument(f"linux.seccomp: errnoRet {number} is out of range")
+    number: object = EPERM if errno_return is None else errno_return
+    if not isinstance(number, int) or not 0 <= number <= 0xFFFF:
+        raise InvalidArgument(f"linux.seccomp: errnoRet {str(number)[:40]!r} is no error number")
     actions = {
         "SCMP_ACT_ALLOW": ALLOW,
         "SCMP_ACT_LOG": 0x7FFC0000,
@@ -290,9 +290,10 @@ def _arguments(library: ModuleType, args: list[dict[str, Any]]) -> list[list[Any
     conditions = []
     for arg in args:
         operator = OPERATORS.get(str(arg.get("op")))
-        if operator is None or not 0 <= int(arg.get("index", -1)) <= 5:
-            raise InvalidArgument(f"linux.seccomp: bad argument condition {arg}")
-        first, second = int(arg.get("value", 0)), int(arg.get("valueTwo", 0))
+        index, first, second = (arg.get(key) or 0 for key in ("index", "value", "valueTwo"))
+        whole = all(isinstance(one, int) and 0 <= one < 1 << 64 for one in (index, first, second))
+        if operator is None or not whole or index > 5 or "index" not in arg:
+            raise InvalidArgument(f"linux.seccomp: bad argument condition {str(arg)[:200]}")
         conditions.append((int(arg["index"]), library.Arg(int(arg["index"]), operator, first, second)))
     indexes = [index for index, _ in conditions]
     if len(set(indexes)) < len(indexes):
