@@ -241,6 +241,10 @@ def _running() -> Iterator[Daemon]:
         running.make_image()
         yield running
         running.close()
+    except BaseException:
+        with contextlib.suppress(OSError, AssertionError, subprocess.TimeoutExpired):
+            running.close()
+        raise
     finally:
         if running.process is not None and running.process.poll() is None:
             running.kill()
