@@ -7,6 +7,7 @@ The HTTP here is the standard library's, so that tests judge the API by an indep
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import json
