@@ -63,6 +63,7 @@ def execute(
         with Failing("seccomp"):
             wanted = target.spec.linux.seccomp
             filter_ = seccomp.filter_for(wanted, seccomp_cache) if wanted else None
+        with Failing("label"):
             labels.require(one)
         return _fork(target, one, streams, filter_, preserve_fds, die_with_parent)
     except BaseException:

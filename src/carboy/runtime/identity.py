@@ -213,7 +213,7 @@ def find_program(name: str, env: list[str]) -> str:
 
 
 def check_program(one: Process) -> None:
-    """Raise what `run_program` would for a program that is not there; relative paths wait for their directory."""
+    """Raise what `run_program` would for a missing program; relative paths wait for their directory."""
     name = one.args[0] if one.args else ""
     if "/" not in name:
         find_program(name, one.env)
@@ -239,11 +239,5 @@ def run_program(one: Process, *, preserve_fds: int = 0) -> None:
     try:
         os.execve(path, one.args, environment)
     except OSError as error:
-        name = one.args[0]
-        reason = {
-            2: f"stat {name}: no such file or directory",
-            13: "permission denied",
-            8: "exec format error",
-        }
-        text = f'exec: "{name}": {reason.get(error.errno or 0, os.strerror(error.errno or 0))}'
+        text = _reason(one.args[0], error.errno or 0)
         raise StepError("InvalidArgument", "exec", text, errno=error.errno or 0) from error

@@ -51,6 +51,9 @@ def _create(plan: Plan, socket: Socket) -> None:
     sync.expect(socket, "proceed")
     master = _finish_root(plan, builder)
     _settle(plan)
+    if plan.start_socket is not None and plan.spec.process is not None:
+        # Engines that call carboy-runtime ask at `create` whether the program is there, as runc tells it.
+        identity.check_program(plan.spec.process)
     sync.send(socket, {"op": "created"}, [master] if master >= 0 else None)
     if master >= 0:
         os.close(master)
@@ -86,7 +89,7 @@ def _build_root(plan: Plan) -> Builder:
     builder = Builder(plan.spec, plan.sources, cgroup_paths=plan.cgroup_paths)
     os.umask(0)
     with Failing("rootfs"):
-        builder.attach_root(plan.bundle)
+        builder.attach_root(plan.place)
     with Failing("mount"):
         builder.mount_all()
     with Failing("device"):

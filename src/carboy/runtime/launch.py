@@ -33,6 +33,17 @@ STEP_TIMEOUT = 120
 """Seconds that one step of init may take (hooks included) before it is given up."""
 
 
+DEFAULT_DEVICE_RULES = (
+    {"allow": True, "type": "c", "access": "m"},
+    {"allow": True, "type": "b", "access": "m"},
+    *(
+        {"allow": True, "type": "c", "major": major, "minor": minor, "access": "rwm"}
+        for major, minor in ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2), (136, -1))
+    ),
+)
+"""null, zero, full, random, urandom, tty, ptmx and the terminals of devpts."""
+
+
 class Plan:
     """Everything init needs, gathered before the fork."""
 
@@ -40,6 +51,7 @@ class Plan:
         self.spec = spec
         self.container_id = container_id
         self.bundle = bundle
+        self.place = bundle
         self.streams = streams
         self.sources: rootfs.Sources
         self.joined: dict[str, int] = {}
@@ -144,18 +156,22 @@ def create(
     plan = Plan(spec, container_id, bundle, streams)
     plan.reap, plan.die_with_parent, plan.preserve_fds = init, die_with_parent, preserve_fds
     plan.start_socket = start_socket
+    if rootfs_fd is None:
+        # Where createContainer hooks look for it: they run in the new mount namespace, before the pivot.
+        plan.place = os.path.join(bundle, spec.root_path)
     try:
         with Failing("seccomp"):
             plan.filter = (
                 seccomp.filter_for(spec.linux.seccomp, seccomp_cache) if spec.linux.seccomp else None
             )
+        with Failing("label"):
             if spec.process is not None:
                 labels.require(spec.process)
         _known_capabilities(plan)
         with Failing("cgroup"):
             if cgroup is not None:
                 cgroup.create()
-                cgroup.apply(spec.linux.resources)
+                cgroup.apply(_with_default_devices(spec.linux.resources))
                 plan.cgroup_paths = cgroup.paths()
         _open_namespaces(plan)
         with Failing("rootfs"):
@@ -164,6 +180,14 @@ def create(
     except BaseException:
         streams.close()
         raise
+
+
+def _with_default_devices(resources: dict[str, Any]) -> dict[str, Any]:
+    """What is denied by the rules: never the default nodes, and never making a node (as with runc)."""
+    rules = resources.get("devices")
+    if not rules:
+        return resources
+    return {**resources, "devices": [*rules, *DEFAULT_DEVICE_RULES]}
 
 
 def _known_capabilities(plan: Plan) -> None:

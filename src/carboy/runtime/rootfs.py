@@ -28,6 +28,15 @@ if TYPE_CHECKING:
 PSEUDO = ("proc", "sysfs")
 """Filesystems that must lie where they are said to: a link there would redirect masks and labels."""
 
+COVERABLE = frozenset(
+    "/proc/" + name
+    for name in (
+        *("cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "net/dev"),
+        *("sys/kernel/ns_last_pid", "sys/crypto/fips_enabled"),
+    )
+)
+"""Files of /proc that a mount may cover."""
+
 DEFAULT_DEVICES = (
     ("/dev/null", 1, 3),
     ("/dev/zero", 1, 5),
@@ -134,7 +143,12 @@ class Builder:
     def attach_root(self, place: str) -> None:
         """Make the detached root part of this mount namespace, over the directory `place`."""
         m.mount_setattr(m.AT_FDCWD, b"/", m.AT_RECURSIVE, propagation=m.MS_SLAVE)
-        target = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+        try:
+            target = os.open(place, flags)
+        except PermissionError:
+            # Root of a user namespace may not enter a private directory of the host; any place does.
+            target = os.open("/", flags)
         try:
             m.attach(self.root, target)
         finally:
@@ -158,6 +172,8 @@ class Builder:
             return
         target = self._directory(one)
         try:
+            if one.kind != "proc":
+                self._refuse_proc(target, one)
             if one.kind == "cgroup":
                 self._cgroup(options, target)
                 return
@@ -165,8 +181,7 @@ class Builder:
             mounted = self._filesystem(one, options)
             try:
                 if copied >= 0:
-                    copy_tree(_readable(copied), mounted)
-                    os.close(copied)
+                    _copy_up(copied, mounted)
                 self._finish(mounted, options)
                 m.attach(mounted, target)
                 self._propagate(mounted, options)
@@ -215,7 +230,7 @@ class Builder:
         else:
             target = create_file_in_root(self.root, one.destination)
         try:
-            self._refuse_proc(target, one)
+            self._refuse_proc(target, one, source)
             self._finish(source, options)
             if not options.propagation:
                 # The copy was made in the host's namespace: without this, mounts would travel back.
@@ -227,16 +242,16 @@ class Builder:
             os.close(target)
 
     @staticmethod
-    def _refuse_proc(target: int, one: Mount) -> None:
-        """A mount over /proc would take masks and labels along (CVE-2019-16884)."""
-        if paths.filesystem_type(target) != paths.PROC_SUPER_MAGIC:
+    def _refuse_proc(target: int, one: Mount, source: int = -1) -> None:
+        """A mount over /proc would take masks and labels along (CVE-2019-16884).
+
+        A few files may be covered, as LXCFS does, and all of /proc by another procfs.
+        """
+        destination = os.path.normpath("/" + one.destination.lstrip("/"))
+        if source >= 0 and paths.filesystem_type(source) == paths.PROC_SUPER_MAGIC and destination == "/proc":
             return
-        allowed = (
-            *("/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat", "/proc/swaps"),
-            *("/proc/uptime", "/proc/loadavg", "/proc/slabinfo", "/proc/net/dev"),
-            *("/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled"),
-        )
-        if os.path.normpath(one.destination) not in allowed and not one.destination.startswith("/proc/sys/"):
+        is_proc = paths.filesystem_type(target) == paths.PROC_SUPER_MAGIC
+        if (is_proc and destination not in COVERABLE) or (destination == "/proc" and source >= 0):
             raise InvalidArgument(f"{one.destination} cannot be mounted: it is inside /proc")
 
     @staticmethod
@@ -284,7 +299,7 @@ class Builder:
         os.close(tmpfs)
 
     def _takes_part(self, hierarchy: Hierarchy) -> bool:
-        """Whether the container has a group there: elsewhere its namespace's root would be the host's group."""
+        """Whether the container has a group there: elsewhere it would be shown the host's."""
         if not self.cgroup_paths:
             return True  # it has none at all: it lives in its creator's
         keys = ("unified", "") if hierarchy.version == 2 else hierarchy.controllers
@@ -516,6 +531,16 @@ def _new_filesystem(kind: str, source: str, options: Options) -> int:
 def _readable(path_fd: int) -> int:
     """A descriptor that can be listed, of the directory that an O_PATH one means."""
     return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=path_fd)
+
+
+def _copy_up(image: int, mounted: int) -> None:
+    """Fill the new filesystem with what the image has at its place; closes `image`."""
+    source, target = _readable(image), _readable(mounted)
+    try:
+        copy_tree(source, target)
+    finally:
+        for fd in (source, target, image):
+            os.close(fd)
 
 
 def copy_tree(source: int, target: int) -> None:
