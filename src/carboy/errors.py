@@ -11,6 +11,7 @@
     ├── Unavailable       503  not now; try again
     ├── Cancelled         500  the caller went away
     ├── Corrupt           500  stored or received bytes are not what they claim
+    │   └── Malformed     400  ... and it was the client who sent them
     └── Internal          500  a bug of ours
 
 A message says what was tried, on which object, why it failed and, if known, what to do.
@@ -85,6 +86,12 @@ class Corrupt(CarboyError):
     status = 500
 
 
+class Malformed(Corrupt):
+    """The bytes that a client sent are not what they claim to be."""
+
+    status = 400
+
+
 class Internal(CarboyError):
     """A bug in Carboy, or a kernel that broke a promise."""
 
@@ -104,6 +111,7 @@ CATEGORIES: dict[str, type[CarboyError]] = {
         Unavailable,
         Cancelled,
         Corrupt,
+        Malformed,
         Internal,
     )
 }

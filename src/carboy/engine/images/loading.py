@@ -153,6 +153,8 @@ def plan_archive(archive: Archive, *, architecture: str) -> list[PlannedImage]:
     """The images of an archive, by the newest of its tables of contents that is understood."""
     if imagearchive.MANIFEST in archive:
         entries = imagearchive.parse_archive_manifest(archive.document(imagearchive.MANIFEST))
+        if not entries:
+            raise InvalidArgument("the archive's manifest.json names no image")
         return [_from_manifest(archive, entry) for entry in entries]
     if imagearchive.INDEX in archive:
         oci.check_layout(archive.document(imagearchive.LAYOUT))

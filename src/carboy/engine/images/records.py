@@ -173,7 +173,7 @@ class ImageRecords:
             now = self._clock()
             for record, references in images:
                 record = self._images.get(record.id, record)
-                names = [str(reference) for reference in references]
+                names = [_unambiguous(reference) for reference in references]
                 moved.update(
                     {name: self._tags[name] for name in names if self._tags.get(name, record.id) != record.id}
                 )
@@ -226,6 +226,13 @@ def _row(record: ImageRecord) -> tuple[str, float, int, bytes]:
         tagged_at=record.tagged_at,
     )
     return str(record.id), record.created_at, record.size, msgspec.json.encode(stored)
+
+
+def _unambiguous(reference: Reference) -> str:
+    """The canonical name; `sha256:<tag>` would look like an image's id."""
+    if reference.familiar_repository == "sha256":
+        raise InvalidArgument("refusing to create an ambiguous tag using digest algorithm as name")
+    return str(reference)
 
 
 def _with_tag(unsafe_ref: str) -> str:

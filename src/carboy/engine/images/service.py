@@ -20,7 +20,7 @@ from carboy.engine.images.removing import Remover
 from carboy.engine.images.saving import Sink
 from carboy.engine.images.sources import Source, plain_reader, seekable
 from carboy.engine.images.users import ContainerImage, Containers, ContainerUse, NoContainers
-from carboy.errors import InvalidArgument
+from carboy.errors import Corrupt, InvalidArgument, Malformed
 from carboy.formats import imagearchive, oci
 from carboy.formats.dockerapi.containers import ContainerConfig
 from carboy.formats.dockerapi.filters import Filters
@@ -383,6 +383,15 @@ class _Making:
             *((LAYER, str(diff_id)) for diff_id in self._sizes),
             *((BLOB, str(digest)) for digest in self._blobs),
         ]
+
+
+@contextmanager
+def _received() -> Iterator[None]:
+    """What is corrupt in here is the client's, not ours."""
+    try:
+        yield
+    except Corrupt as error:
+        raise Malformed(str(error)) from error
 
 
 def _names(repository: str, tag: str) -> list[Reference]:
