@@ -10,6 +10,7 @@ import pytest
 
 from carboy.errors import InvalidArgument, Unsupported
 from carboy.runtime import cgroups
+from suites.cgroups import CgroupContract
 
 pytestmark = pytest.mark.needs_root
 
@@ -98,3 +99,39 @@ def test_delete_kills_who_is_left_and_groups_below() -> None:
         group.delete()
         assert child.wait(5) == -9
     assert cgroups.read_layout().of("freezer") is not None
+
+
+class KernelWorld:
+    """A World of this machine's own: below a parent that goes with the test."""
+
+    def __init__(self) -> None:
+        self.layout = cgroups.read_layout()
+        self.machine = cgroups.Machine()
+        self.parent = f"/carboy-test-{os.getpid()}-suite"
+        self.children: list[subprocess.Popen[bytes]] = []
+
+    def process(self) -> int:
+        self.children.append(subprocess.Popen(["sleep", "100"]))
+        return self.children[-1].pid
+
+    def ended(self, pid: int) -> bool:
+        child = next(one for one in self.children if one.pid == pid)
+        return child.wait(5) == -9
+
+    def close(self) -> None:
+        for child in self.children:
+            child.kill()
+            child.wait()
+        parent = cgroups.open_cgroup(self.parent)
+        parent.open_existing()
+        parent.delete()
+
+
+class TestKernel(CgroupContract):
+    """The contract of all versions, on whatever this machine has."""
+
+    @pytest.fixture
+    def world(self) -> Iterator[KernelWorld]:
+        made = KernelWorld()
+        yield made
+        made.close()

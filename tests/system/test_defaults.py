@@ -146,8 +146,9 @@ def test_the_device_filter(daemon: Daemon) -> None:
     # Nodes may be made (CAP_MKNOD), but opened only where the filter has them.
     tries = {
         "null": "c 1 3", "zero": "c 1 5", "full": "c 1 7", "random": "c 1 8", "urandom": "c 1 9",
-        "tty": "c 5 0", "console": "c 5 1", "ptmx": "c 5 2", "mem": "c 1 1", "kmsg": "c 1 11", "fuse": "c 10 229",
-        "tun": "c 10 200", "loop": "b 7 0", "vda": "b 254 0", "sda": "b 8 0", "other": "c 240 7",
+        "tty": "c 5 0", "console": "c 5 1", "ptmx": "c 5 2", "mem": "c 1 1", "kmsg": "c 1 11",
+        "fuse": "c 10 229", "tun": "c 10 200", "loop": "b 7 0", "vda": "b 254 0", "sda": "b 8 0",
+        "other": "c 240 7",
     }  # fmt: skip
     script = "mkdir /n; cd /n; "
     script += "".join(f"mknod {name} {numbers} || echo no {name}; " for name, numbers in tries.items())
