@@ -18,7 +18,8 @@ CONTROLLERS = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc
 FILES = {
     "memory": {
         "memory.max": "max", "memory.swap.max": "max", "memory.low": "0", "memory.high": "max",
-        "memory.current": "0", "memory.peak": "0", "memory.swap.current": "0", "memory.stat": "anon 1\nfile 4096\n",
+        "memory.current": "0", "memory.peak": "0", "memory.swap.current": "0",
+        "memory.stat": "anon 1\nfile 4096\n",
         "memory.events": "low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\noom_group_kill 0\n",
     },
     "pids": {"pids.max": "max", "pids.current": "0"},
