@@ -48,7 +48,7 @@ class Command:
         """Run it with files as streams: what it leaves behind would keep a pipe open."""
         errors = self.root.parent / "errors"
         with open("/dev/null", "r+b") as null, open(errors, "wb") as said:
-            command = [self.script, *arguments]
+            command = [str(self.script), *arguments]
             code = subprocess.run(
                 command, stdin=null, stdout=null, stderr=said, timeout=15, check=False
             ).returncode
