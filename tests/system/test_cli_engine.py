@@ -115,7 +115,8 @@ def dockerd(home: Path) -> Iterator[Engine]:
     if not shutil.which("dockerd"):
         pytest.skip("needs dockerd")
     process = subprocess.Popen(
-        ["dockerd", "--data-root", f"{home}/data", "--exec-root", f"{home}/exec", "-H", f"unix://{home}/s",
+        # In a network namespace of its own: with `--bridge none` dockerd removes the machine's docker0.
+        ["unshare", "--net", "dockerd", "--data-root", f"{home}/data", "--exec-root", f"{home}/exec", "-H", f"unix://{home}/s",
          "--pidfile", f"{home}/pid", "--bridge", "none", "--iptables=false"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
