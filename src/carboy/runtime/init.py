@@ -44,6 +44,7 @@ def _create(plan: Plan, socket: Socket) -> None:
     sync.send(socket, {"op": "namespaces"})
     message, _ = sync.expect(socket, "ready")
     plan.pid = int(message.get("pid") or 0)
+    plan.cgroup_paths = message.get("cgroup") or {}
     _enter_late_namespaces(plan.spec)
     joined_root = bool(plan.spec.linux.namespaces.get("mount"))
     builder = None if joined_root else _build_root(plan)
@@ -86,7 +87,7 @@ def _enter_late_namespaces(spec: Spec) -> None:
 
 
 def _build_root(plan: Plan) -> Builder:
-    builder = Builder(plan.spec, plan.sources, cgroup_paths=plan.cgroup_paths)
+    builder = Builder(plan.spec, plan.sources, cgroup_paths=plan.cgroup_paths, layout=plan.layout)
     os.umask(0)
     with Failing("rootfs"):
         builder.attach_root(plan.place)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from carboy.runtime.cgroups import Cgroup
+    from carboy.runtime.cgroups import Cgroup, Layout
     from carboy.runtime.seccomp import Filter
     from carboy.runtime.spec import Spec
 
@@ -56,6 +56,7 @@ class Plan:
         self.sources: rootfs.Sources
         self.joined: dict[str, int] = {}
         self.cgroup_paths: dict[str, str] = {}
+        self.layout: Layout | None = None
         self.filter: Filter | None = None
         self.reap = False
         self.die_with_parent = True
@@ -168,11 +169,7 @@ def create(
             if spec.process is not None:
                 labels.require(spec.process)
         _known_capabilities(plan)
-        with Failing("cgroup"):
-            if cgroup is not None:
-                cgroup.create()
-                cgroup.apply(_with_default_devices(spec.linux.resources))
-                plan.cgroup_paths = cgroup.paths()
+        plan.layout = cgroup.layout if cgroup is not None else None
         _open_namespaces(plan)
         with Failing("rootfs"):
             plan.sources = rootfs.open_sources(spec, bundle, rootfs_fd)
@@ -245,18 +242,21 @@ def _birth(plan: Plan, cgroup: Cgroup | None, on_namespaces: Callable[[int, int]
 def _converse(created: Created, socket: Socket, on_namespaces: Callable[[int, int], None] | None) -> None:
     plan, spec = created.plan, created.spec
     sync.set_timeout(socket, STEP_TIMEOUT)
+    if created.cgroup is not None:
+        with Failing("cgroup"):  # while init makes its namespaces
+            created.cgroup.create()
+            created.cgroup.apply(_with_default_devices(spec.linux.resources))
+            created.cgroup.add_process(created.pid)
+            plan.cgroup_paths = created.cgroup.paths()
     sync.expect(socket, "namespaces", created.warnings)
     if on_namespaces is not None:
         on_namespaces(created.pid, created.pidfd)
-    with Failing("cgroup"):
-        if created.cgroup is not None:
-            created.cgroup.add_process(created.pid)
     with Failing("oom_score_adj"):
         if spec.process is not None and spec.process.oom_score_adj is not None:
             _write_oom_score(created, spec.process.oom_score_adj)
     with Failing("namespace", "time offsets"):
         _write_time_offsets(created.pid, spec)
-    sync.send(socket, {"op": "ready", "pid": created.pid})
+    sync.send(socket, {"op": "ready", "pid": created.pid, "cgroup": plan.cgroup_paths})
     sync.expect(socket, "built", created.warnings)
     with Failing("hook"):
         for name in hooks.IN_PARENT:

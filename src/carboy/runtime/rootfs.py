@@ -131,11 +131,14 @@ def _map_ids(fd: int, one: Mount, options: Options, spec: Spec) -> None:
 class Builder:
     """Makes one root filesystem, in init's own mount namespace."""
 
-    def __init__(self, spec: Spec, sources: Sources, *, cgroup_paths: dict[str, str]) -> None:
+    def __init__(
+        self, spec: Spec, sources: Sources, *, cgroup_paths: dict[str, str], layout: cgroups.Layout | None
+    ) -> None:
         self.spec = spec
         self.sources = sources
         self.root = sources.root
         self.cgroup_paths = cgroup_paths
+        self.layout = layout
         self.in_user_namespace = "user" in spec.linux.namespaces
 
     # Attach, mount, leave
@@ -273,7 +276,7 @@ class Builder:
     def _cgroup(self, options: Options, target: int) -> None:
         """/sys/fs/cgroup as the container may see it: its own groups, on v1, v2 and hybrid machines."""
         own_namespace = "cgroup" in self.spec.linux.namespaces
-        layout = cgroups.read_layout()
+        layout = self.layout or cgroups.read_layout()
         if len(layout.hierarchies) == 1 and layout.hierarchies[0].version == 2:
             fd = self._hierarchy_mount(layout.hierarchies[0], own_namespace=own_namespace)
             self._attach_and_close(fd, target, options)
@@ -285,15 +288,17 @@ class Builder:
             if not self._takes_part(hierarchy):
                 continue
             name = os.path.basename(hierarchy.mount_point)
-            os.mkdir(name, 0o755, dir_fd=tmpfs)
-            place = paths.open_beneath(tmpfs, name, os.O_PATH | os.O_DIRECTORY)
             try:
                 fd = self._hierarchy_mount(hierarchy, own_namespace=own_namespace)
-                self._attach_and_close(fd, place, options)
             except FileNotFoundError:
-                continue  # the container has no group in this hierarchy
+                continue  # the container's group there is gone
+            try:
+                os.mkdir(name, 0o755, dir_fd=tmpfs)
+                self._finish(fd, options)
+                # By name: the tmpfs is new and nobody else can reach it.
+                m.move_mount(fd, b"", tmpfs, name, m.MOVE_MOUNT_F_EMPTY_PATH)
             finally:
-                os.close(place)
+                os.close(fd)
         if options.attr_set & m.MOUNT_ATTR_RDONLY:
             m.mount_setattr(tmpfs, b"", m.AT_EMPTY_PATH, attr_set=m.MOUNT_ATTR_RDONLY)
         os.close(tmpfs)
@@ -366,7 +371,7 @@ class Builder:
             try:
                 os.mknod(name, kind | mode, device, dir_fd=parent)
             except PermissionError:
-                self._bind_device(path)  # a user namespace may not make nodes
+                self._bind_device(path, kind, device)  # a user namespace may not make nodes
                 return
             if uid or gid:
                 os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
@@ -385,9 +390,13 @@ class Builder:
         os.unlink(name, dir_fd=parent)
         return False
 
-    def _bind_device(self, path: str) -> None:
-        source = m.open_tree(m.AT_FDCWD, path, m.OPEN_TREE_CLONE)
+    def _bind_device(self, path: str, kind: int, device: int) -> None:
+        """The host's node of that path, if it is that device."""
+        source = m.open_tree(m.AT_FDCWD, path, m.OPEN_TREE_CLONE | m.AT_SYMLINK_NOFOLLOW)
         try:
+            found = os.fstat(source)
+            if stat.S_IFMT(found.st_mode) != kind or found.st_rdev != device:
+                raise InvalidArgument(f"{path} of the host is another device than the configuration says")
             target = create_file_in_root(self.root, path)
             try:
                 m.attach(source, target)

@@ -75,6 +75,11 @@ class Cgroup:
 
     # Making and finding
 
+    @property
+    def layout(self) -> Layout:
+        """The machine's hierarchies, as they were found."""
+        return self._layout
+
     def create(self) -> None:
         """Make the group in every hierarchy that a container needs; it may exist already."""
         for controller in EAGER:

@@ -65,16 +65,22 @@ class JsonFile:
         """Append unfinished lines, and close."""
         for encoder in self._encoders.values():
             self._append(encoder.flush(jsonlog.timestamp(nanoseconds)))
-        os.close(self._fd)
-        self._fd = -1
+        fd, self._fd = self._fd, -1
+        try:
+            os.close(fd)
+        except OSError:
+            self.lost += (
+                1  # what was written before is in doubt; the container's end must be told all the same
+            )
 
     def reopen(self) -> None:
         """Open the path anew: after a rotation by somebody else."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        fresh = os.open(self._path, flags, 0o640)  # before the old one goes: without it that one is kept
         if self._fd >= 0:
             os.close(self._fd)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._fd = os.open(self._path, flags, 0o640)
-        self._size = os.fstat(self._fd).st_size
+        self._fd = fresh
+        self._size = os.fstat(fresh).st_size
 
     def _append(self, encoded: bytes) -> None:
         view = memoryview(encoded)
