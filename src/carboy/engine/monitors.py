@@ -362,8 +362,14 @@ class Spawner:
                 self._send(encode(sweep_request(message["cgroup"])), [theirs.fileno()])
             finally:
                 theirs.close()
-            with contextlib.suppress(TimeoutError, ConnectionError):
+            try:
                 ours.recv(1)
+            except TimeoutError as error:
+                raise Unavailable(
+                    f"what a container left does not end within {SWEEP_TIMEOUT:g} s: see {run_directory}"
+                ) from error
+            except ConnectionError:
+                return
 
     def ended(self) -> None:
         """The process has gone: reap it, and have a new one ready for the next start."""

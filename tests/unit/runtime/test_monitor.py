@@ -165,6 +165,42 @@ def test_rotation_keeps_max_file_files_and_whole_lines(tmp_path: Path) -> None:
     assert lines == [b"line %d" % number for number in range(100 - len(lines), 100)]
 
 
+def test_a_log_that_was_renamed_is_opened_anew_on_request(tmp_path: Path) -> None:
+    client, pid = start(tmp_path, "read x; echo one; read x; echo two", stdin=True, stdin_once=True)
+    attached = client.attach(stderr=False)
+    client.request("start")
+    attached.sendall(b"\n")
+    attached.recv(100)
+    log = tmp_path / "bundle" / "log"
+    log.rename(tmp_path / "bundle" / "older")
+    client.request("rotate")
+    attached.sendall(b"\n")
+    client.event("exited")
+    assert logged(tmp_path) == b"two\n"
+    assert b"one" in (tmp_path / "bundle" / "older").read_bytes()
+    client.end(pid)
+
+
+def test_a_log_that_cannot_be_opened_anew_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "log"
+    path.parent.mkdir()
+    log = JsonFile(str(path), max_size=100, max_file=2)
+    kept = path.open("rb")
+    path.parent.rename(tmp_path / "gone")
+    reader, writer = os.pipe()  # would get the log's lines if it wrote to a number that is closed
+    for number in range(50):
+        log.write(1, b"line %d\n" % number, 1)
+    with pytest.raises(FileNotFoundError):
+        log.reopen()
+    log.write(1, b"last\n", 1)
+    log.finish(1)
+    assert b"last" in kept.read()
+    kept.close()
+    os.close(writer)
+    assert os.read(reader, 100) == b""
+    os.close(reader)
+
+
 def test_detach_keys() -> None:
     assert detach.parse("ctrl-p,ctrl-q") == b"\x10\x11"
     assert detach.parse("ctrl-@,a,ctrl-_") == b"\0a\x1f"

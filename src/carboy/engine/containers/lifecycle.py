@@ -325,9 +325,12 @@ class Lifecycle:
         if not container.needs_finish or container.alive:
             return
         container.needs_finish = False
-        self._sweep_group(container)
         self._disconnect(container)
-        self._sweep_run(container)
+        try:
+            self._sweep_group(container)
+            self._sweep_run(container)
+        except CarboyError:  # its directory stays, and the next daemon tries again
+            _log.exception("control group of container %s", container.id[:12])
         self._index.save(container)
 
     def _disconnect(self, container: Container) -> None:
@@ -343,10 +346,7 @@ class Lifecycle:
         run_directory = self._parts.paths.container_run(container.id)
         if not os.path.exists(f"{run_directory}/monitor.json"):
             return
-        try:
-            self._parts.spawner.sweep(run_directory)
-        except CarboyError:
-            _log.exception("control group of container %s", container.id[:12])
+        self._parts.spawner.sweep(run_directory)
 
     def _sweep_run(self, container: Container) -> None:
         directory = os.open(self._parts.paths.containers_run, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
