@@ -204,7 +204,7 @@ def _run(data: bytes, position: int, stop: int, end: int) -> tuple[Batch, int] |
         return None
     tail = data[middle:stop]
     separator = tail + b'{"log":"'
-    last = data.rfind(tail, position, min(end, position + max(RUN, stop - position)))
+    last = _run_end(data, tail, stop, min(end, position + max(RUN, stop - position))) - len(tail)
     body = data[position + 8 : last]
     payload = body.replace(separator, b"\n")
     if (len(body) - len(payload)) // (len(separator) - 1) != payload.count(b"\n"):
@@ -218,6 +218,29 @@ def _run(data: bytes, position: int, stop: int, end: int) -> tuple[Batch, int] |
     return Batch(str(fields.get("stream", "")), str(fields.get("time", "")), payload + b"\n"), last + len(
         tail
     )
+
+
+def _run_end(data: bytes, tail: bytes, stop: int, border: int) -> int:
+    """The end of the last line before `border` that has the tail of the line that ends at `stop`.
+
+    Lines of one moment stand together: growing steps, then halving, look at a few of them,
+    where `rfind` would look at every byte.
+    """
+    low, step = stop, 4096
+    while low < border:
+        newline = data.find(b"\n", min(low + step, border - 1), border) + 1
+        if not newline or not data.startswith(tail, newline - len(tail)):
+            break
+        low, step = newline, step * 2
+    high = min(low + step, border)
+    while high - low > len(tail):
+        middle = (low + high) // 2
+        newline = data.find(b"\n", middle, high) + 1
+        if newline and data.startswith(tail, newline - len(tail)):
+            low = newline
+        else:
+            high = middle
+    return low
 
 
 def _unescape(text: bytes) -> bytes:
