@@ -120,3 +120,13 @@ def test_host_and_domain_name(rootfs: Path) -> None:
 def test_the_cgroup_namespace_hides_where_the_group_is(rootfs: Path) -> None:
     config = base_config(rootfs, "cat", "/proc/self/cgroup")
     assert all(line.endswith(":/") for line in run(config).lines())
+
+
+def test_a_joined_mount_namespace_has_its_root_already(rootfs: Path) -> None:
+    first = base_config(rootfs, "sleep", "100")
+    first["mounts"].append({"destination": "/mark", "type": "tmpfs", "source": "tmpfs", "options": []})
+    with Running(first, rootfs.parent) as running:
+        config = base_config(rootfs, "sh", "-c", "grep -c ' /mark ' /proc/mounts; ls /bin/busybox")
+        add_namespace(config, "mount", f"/proc/{running.pid}/ns/mnt")
+        add_namespace(config, "pid", f"/proc/{running.pid}/ns/pid")
+        assert run(config).lines() == ["1", "/bin/busybox"]
