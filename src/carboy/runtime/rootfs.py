@@ -18,6 +18,7 @@ from carboy.linux import mount as m
 from carboy.linux import paths, terminal
 from carboy.linux.paths import create_file_in_root, make_directories_in_root, open_in_root
 from carboy.runtime import cgroups, clone, mountoptions
+from carboy.runtime.copyup import copy_up
 from carboy.runtime.mountoptions import Options
 
 TYPE_CHECKING = False
@@ -184,7 +185,7 @@ class Builder:
             mounted = self._filesystem(one, options)
             try:
                 if copied >= 0:
-                    _copy_up(copied, mounted)
+                    copy_up(copied, mounted)
                 self._finish(mounted, options)
                 m.attach(mounted, target)
                 self._propagate(mounted, options)
@@ -535,56 +536,3 @@ def _new_filesystem(kind: str, source: str, options: Options) -> int:
         return m.fsmount(context)
     finally:
         os.close(context)
-
-
-def _readable(path_fd: int) -> int:
-    """A descriptor that can be listed, of the directory that an O_PATH one means."""
-    return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=path_fd)
-
-
-def _copy_up(image: int, mounted: int) -> None:
-    """Fill the new filesystem with what the image has at its place; closes `image`."""
-    source, target = _readable(image), _readable(mounted)
-    try:
-        copy_tree(source, target)
-    finally:
-        for fd in (source, target, image):
-            os.close(fd)
-
-
-def copy_tree(source: int, target: int) -> None:
-    """Copy what is below the directory `source` into `target`; special files are left out (tmpcopyup)."""
-    mode = os.fstat(source)
-    os.fchmod(target, stat.S_IMODE(mode.st_mode))
-    os.fchown(target, mode.st_uid, mode.st_gid)
-    for name in os.listdir(source):
-        found = os.stat(name, dir_fd=source, follow_symlinks=False)
-        if stat.S_ISLNK(found.st_mode):
-            os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
-            os.chown(name, found.st_uid, found.st_gid, dir_fd=target, follow_symlinks=False)
-        elif stat.S_ISDIR(found.st_mode):
-            os.mkdir(name, 0o700, dir_fd=target)
-            inner = paths.open_beneath(source, name, os.O_RDONLY | os.O_DIRECTORY)
-            outer = paths.open_beneath(target, name, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                copy_tree(inner, outer)
-            finally:
-                os.close(inner)
-                os.close(outer)
-        elif stat.S_ISREG(found.st_mode):
-            _copy_file(source, target, name, found)
-
-
-def _copy_file(source: int, target: int, name: str, found: os.stat_result) -> None:
-    reading = paths.open_beneath(source, name, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        writing = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=target)
-        try:
-            while chunk := os.read(reading, 1 << 20):
-                os.write(writing, chunk)
-            os.fchown(writing, found.st_uid, found.st_gid)
-            os.fchmod(writing, stat.S_IMODE(found.st_mode))
-        finally:
-            os.close(writing)
-    finally:
-        os.close(reading)
