@@ -40,6 +40,9 @@ DRAIN = 2.0
 
 CLIENTS_FINISH = 30.0
 
+OOM_COUNTED = 0.01
+"""Seconds until a kill for lack of memory should be counted; doubled a few times."""
+
 MAX_ENDED_EXECS = 256
 """Ended execs whose exit codes are remembered: health checks add one every few seconds."""
 
@@ -150,16 +153,18 @@ class Monitor:
         found = self.container.watch_oom()
         if found is not None:
             fd, events = found
-            self.loop.watch(fd, events, lambda _: self._memory_event(fd))
+            self.loop.watch(fd, events, lambda _: self._memory_event(fd, OOM_COUNTED))
 
-    def _memory_event(self, fd: int) -> None:
+    def _memory_event(self, fd: int, wait: float) -> None:
         kills = self.container.oom_kills(fd)
         if kills < 0:  # the group goes
             self.loop.forget(fd)
-            os.close(fd)
         elif kills > self.oom_kills:
             self.oom_kills = kills
             self.event("oom")
+        elif wait < 1:
+            # v1 tells before it kills, and counts afterwards.
+            self.loop.later(wait, lambda: self._memory_event(fd, wait * 2))
 
     def _ended(self, running: Running, events: int) -> None:
         del events
