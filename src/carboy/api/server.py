@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import signal
 import socket
 import threading
@@ -88,6 +89,7 @@ class Server:
             handler,
             handler_cancellation=True,
             access_log=None,
+            logger=_logger(),
             max_line_size=128 * 1024,
             max_field_size=64 * 1024,
             read_bufsize=_READ_AHEAD,
@@ -182,6 +184,21 @@ class _Tracked(Connection):
         super().connection_lost(exc)
         # The handler's task may still look its activity up.
         asyncio.get_running_loop().call_later(1, self._forget)
+
+
+class _ClientsFaults(logging.Filter):
+    """Requests that are no HTTP, and clients that leave: no traceback of each, which would fill the log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return type(error).__module__ != "aiohttp.http_exceptions" and not isinstance(error, ConnectionError)
+
+
+def _logger() -> logging.Logger:
+    logger = logging.getLogger(f"{__name__}.http")
+    if not logger.filters:
+        logger.addFilter(_ClientsFaults())
+    return logger
 
 
 def _refuse_browsers(request: web.BaseRequest) -> None:

@@ -210,7 +210,7 @@ async def _download(
         finally:
             outbox.end()
 
-    running = asyncio.ensure_future(call.run_slow(guarded))
+    running = asyncio.ensure_future(call.services.workers.transfer(guarded))
     stream: Stream | None = None
     try:
         while data := await outbox.take():
