@@ -15,7 +15,7 @@ from carboy.engine.containers.states import State
 from carboy.engine.events import Events
 from carboy.engine.images.service import ImageService
 from carboy.engine.volumes import Volumes
-from carboy.errors import CarboyError
+from carboy.errors import CarboyError, Unavailable
 from carboy.formats.dockerapi.filters import Filters
 from carboy.formats.dockerapi.system import (
     AddressPool,
@@ -186,9 +186,13 @@ class System:
         import uuid  # deferred: once in the life of a root
 
         identity = str(uuid.uuid4())
-        with self._database.write() as connection:
-            connection.execute("INSERT OR IGNORE INTO settings(key, value) VALUES ('id', ?)", (identity,))
-        return identity
+        try:
+            with self._database.write() as connection:
+                connection.execute("INSERT OR IGNORE INTO settings(key, value) VALUES ('id', ?)", (identity,))
+                row = connection.execute("SELECT value FROM settings WHERE key = 'id'").fetchone()
+        except Unavailable:
+            return identity  # a full disk: not a reason to refuse `info`
+        return str(row[0])
 
     def _warnings(self) -> list[str] | None:
         findings = [
