@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address
+from typing import Any
 
 import msgspec
 
@@ -251,7 +252,7 @@ class Containers:
             channel = self._require_running(container, "pause container")
             if container.state is State.PAUSED:
                 raise Conflict(f"Container {container.id} is already paused")
-            channel.request("pause")
+            self._ask(container, channel, "pause")
             with container.mutex:
                 container.become(State.PAUSED)
             self.index.save(container)
@@ -269,7 +270,7 @@ class Containers:
         self.lifecycle.emit(container, "unpause")
 
     def _resume(self, container: Container) -> None:
-        self.channel(container).request("resume")
+        self._ask(container, self.channel(container), "resume")
         with container.mutex:
             if container.state is State.PAUSED:
                 container.become(State.RUNNING)
@@ -299,7 +300,7 @@ class Containers:
         """Set the terminal's size."""
         container = self.find(unsafe_ref)
         channel = self._require_running(container, "resize container")
-        channel.request("resize", rows=rows, cols=cols)
+        self._ask(container, channel, "resize", rows=rows, cols=cols)
         self.lifecycle.emit(container, "resize", {"height": str(rows), "width": str(cols)})
 
     # -- removal
@@ -480,13 +481,13 @@ class Containers:
             with container.operation:
                 paused = container.state is State.RUNNING
                 if paused:
-                    self.channel(container).request("pause")
+                    self._ask(container, self.channel(container), "pause")
                 try:
                     yield
                 finally:
                     if paused and container.alive:
                         with contextlib.suppress(CarboyError):
-                            self.channel(container).request("resume")
+                            self._ask(container, self.channel(container), "resume")
 
         return CommitSubject(
             container_id=container.id,
@@ -516,6 +517,15 @@ class Containers:
         if not container.alive:
             raise Conflict(f"cannot {what}: {container.name}: container {container.id} is not running")
         return self.channel(container)
+
+    def _ask(self, container: Container, channel: Channel, operation: str, **fields: Any) -> None:
+        """A request to the monitor; when the container ends meanwhile, it simply does not run."""
+        try:
+            channel.request(operation, **fields)
+        except CarboyError as error:
+            if container.alive and not container.wait_ended(1.0):
+                raise
+            raise Conflict(f"container {container.id} is not running") from error
 
     def _signal(self, container: Container, number: int) -> None:
         try:
