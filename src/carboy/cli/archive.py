@@ -33,6 +33,8 @@ def upload(session: Session, path: str, target: str, query: Query) -> Iterator[J
         raise InvalidArgument("this reads an archive from standard input: redirect a file to it, or name one")
     descriptor = 0 if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise InvalidArgument(f"{path}: is a directory: name a tar archive, or pipe `tar -c` into -")
         if _by_descriptor(session, descriptor):
             response = session.client.request("POST", target, query, headers=((HEADER, str(descriptor)),))
         else:

@@ -221,5 +221,4 @@ def _security_option(text: str) -> str:
         name, separator, value = text.partition(":")
     if name != "seccomp" or value in ("", "unconfined", "builtin"):
         return text
-    with open(value, encoding="utf-8") as file:
-        return "seccomp=" + file.read(4 << 20)
+    return "seccomp=" + values.read_text(value)

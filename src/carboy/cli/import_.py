@@ -8,6 +8,7 @@ from __future__ import annotations
 from carboy.cli.archive import upload
 from carboy.cli.tag import split_tag
 from carboy.client import document
+from carboy.errors import InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ mmdebstrap bookworm - | carboy import - debian:bookworm
 
 def main(session: Session, parsed: Parsed) -> int:
     """Make the image and print its ID."""
+    if parsed.arguments[0].startswith(("http://", "https://")):
+        raise InvalidArgument(
+            "importing from a URL is not supported: download it, or pipe it into `import -`"
+        )
     repository, tag = split_tag(parsed.arguments[1]) if len(parsed.arguments) > 1 else ("", "")
     query: tuple[tuple[str, str], ...] = (("fromSrc", "-"),)
     if repository:

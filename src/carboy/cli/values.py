@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from carboy.client.document import Json
 
-MAX_LINES = 64 * 1024
+MAX_TEXT = 4 << 20
 
 
 def pairs(items: list[str], what: str, *, bare: bool = True) -> dict[str, str]:
@@ -43,13 +43,21 @@ def environment(items: list[str], files: list[str], ours: Mapping[str, str]) -> 
 
 def read_lines(path: str) -> list[str]:
     """The lines of an environment or label file: comments and empty lines left out."""
-    with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
-        lines = [line.lstrip().rstrip("\r\n") for line in file.readlines(MAX_LINES * 256)]
+    lines = [line.lstrip().rstrip("\r") for line in read_text(path).split("\n")]
     kept = [line for line in lines if line and not line.startswith("#")]
     for line in kept:
         if any(space in line.partition("=")[0] for space in " \t"):
             raise InvalidArgument(f"{path}: the variable name in {line!r} contains a space")
     return kept
+
+
+def read_text(path: str) -> str:
+    """A small text file of the user's; bytes that are no UTF-8 are kept."""
+    with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+        text = file.read(MAX_TEXT + 1)
+    if len(text) > MAX_TEXT or "\0" in text:
+        raise InvalidArgument(f"{path}: this is not a text file of at most {MAX_TEXT >> 20} MiB")
+    return text
 
 
 def ulimit(text: str) -> Json:
