@@ -13,13 +13,15 @@ from typing import Any
 
 import jsonschema
 import pytest
+import referencing
+import referencing.jsonschema
 
 from support.oci import GROUP, Config, base_config, rootfs
 from support.ocicommand import Command
 
 __all__ = ["rootfs"]
 pytestmark = pytest.mark.needs_root
-SCHEMAS = Path("/work/shared/reference/oci-runtime")
+SCHEMAS = Path(__file__).parents[1] / "data" / "oci-runtime"
 
 
 class Bundle:
@@ -94,18 +96,22 @@ def test_a_created_container_can_be_deleted(bundle: Bundle) -> None:
         pass
 
 
+def follows(document: object, name: str) -> None:
+    """Check `document` against one of the specification's schemas, with all that it refers to."""
+    registry: referencing.Registry[object] = referencing.Registry(  # type: ignore[call-arg] # an attrs alias
+        retrieve=lambda uri: referencing.Resource.from_contents(
+            json.loads((SCHEMAS / uri.rpartition("/")[2]).read_text()),
+            default_specification=referencing.jsonschema.DRAFT4,
+        )
+    )
+    schema = json.loads((SCHEMAS / name).read_text())
+    jsonschema.Draft4Validator(schema, registry=registry).validate(document)
+
+
 def test_state_and_features_follow_their_schemas(bundle: Bundle) -> None:
-    if not SCHEMAS.is_dir():
-        pytest.skip("the schemas of the specification are not on this machine")
     bundle.command.quiet("create", "--bundle", str(bundle.path), "one")
-    state = bundle.command.state("one")
-    features = json.loads(bundle.command.ok("features"))
-    for document, name in ((state, "state-schema.json"), (features, "features-schema.json")):
-        schema = json.loads((SCHEMAS / name).read_text())
-        for key in schema["required"]:
-            assert key in document
-    actions = json.loads((SCHEMAS / "defs-linux.json").read_text())["definitions"]["SeccompAction"]["enum"]
-    assert set(features["linux"]["seccomp"]["actions"]) <= set(actions)
+    follows(bundle.command.state("one"), "state-schema.json")
+    follows(json.loads(bundle.command.ok("features")), "features-schema.json")
 
 
 def test_a_template_is_a_valid_configuration(bundle: Bundle) -> None:
@@ -114,10 +120,7 @@ def test_a_template_is_a_valid_configuration(bundle: Bundle) -> None:
     bundle.command.ok("spec", "--bundle", str(place))
     assert "exists" in bundle.command.call("spec", "--bundle", str(place)).stderr
     document = json.loads((place / "config.json").read_text())
-    if SCHEMAS.is_dir():
-        schema = json.loads((SCHEMAS / "config-schema.json").read_text())
-        assert set(schema["required"]) <= set(document)
-        jsonschema.validate(document["ociVersion"], {"type": "string"})
+    follows(document, "config-schema.json")
     document["process"] |= {"terminal": False, "args": ["echo", "hello"]}
     document["process"]["env"] = ["PATH=/bin"]
     document["root"]["path"] = str(bundle.path / "rootfs")

@@ -26,20 +26,20 @@ def run(hooks: list[Hook], state: dict[str, Any]) -> None:
 
 
 def _run_one(hook: Hook, state: bytes) -> None:
-    reader, writer = os.pipe2(os.O_CLOEXEC)
+    # A file in memory, not a pipe: a hook that reads nothing must not block us, whatever the size.
+    reader = os.memfd_create("hook-state", os.MFD_CLOEXEC)
+    _give(reader, state)
     environment = dict(entry.partition("=")[::2] for entry in hook.env)
     try:
         pid = os.posix_spawn(
             hook.path, hook.args, environment, file_actions=[(os.POSIX_SPAWN_DUP2, reader, 0)]
         )
     except OSError as error:
-        os.close(writer)
         raise Internal(f"hook {hook.path}: {error.strerror}") from error
     finally:
         os.close(reader)
     pidfd = process.pidfd_open(pid)
     try:
-        _give(writer, state)
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         if not poll.poll(hook.timeout * 1000 if hook.timeout else None):
@@ -54,11 +54,8 @@ def _run_one(hook: Hook, state: bytes) -> None:
         raise Internal(f"hook {hook.path} failed with exit code {code}")
 
 
-def _give(writer: int, state: bytes) -> None:
-    """The state is far below a pipe's size: this cannot block."""
-    try:
-        os.write(writer, state)
-    except BrokenPipeError:
-        pass  # it does not read its stdin
-    finally:
-        os.close(writer)
+def _give(file: int, state: bytes) -> None:
+    view = memoryview(state)
+    while view:
+        view = view[os.write(file, view) :]
+    os.lseek(file, 0, os.SEEK_SET)

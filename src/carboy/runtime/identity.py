@@ -112,8 +112,7 @@ def become(one: Process, filter_: Filter | None, *, last_capability: int, make_c
             seccomp.load(filter_.program, filter_.flags)
         late_filter = None
     with Failing("capabilities"):
-        if caps is not None:
-            capabilities.drop_bounding(caps.bounding, last_capability)
+        capabilities.drop_bounding(caps.bounding, last_capability)
         process.set_keepcaps(1)
     with Failing("user"):
         _set_groups(one)
@@ -122,12 +121,11 @@ def become(one: Process, filter_: Filter | None, *, last_capability: int, make_c
         os.umask(one.user.umask)
     with Failing("capabilities"):
         process.set_keepcaps(0)
-        if caps is not None:
-            capabilities.capset(caps.effective, caps.permitted, caps.inheritable)
-            capabilities.clear_ambient()
-            for number in range(last_capability + 1):
-                if caps.ambient >> number & 1:
-                    capabilities.raise_ambient(number)
+        capabilities.capset(caps.effective, caps.permitted, caps.inheritable)
+        capabilities.clear_ambient()
+        for number in range(last_capability + 1):
+            if caps.ambient >> number & 1:
+                capabilities.raise_ambient(number)
     if not entered:
         with Failing("cwd", one.cwd):
             enter_directory(one.cwd)

@@ -42,12 +42,10 @@ def _create(plan: Plan, socket: Socket) -> None:
     os.setsid()
     _enter_namespaces(plan)
     sync.send(socket, {"op": "namespaces"})
-    message, _ = sync.expect(socket, "ready")
-    plan.pid = int(message.get("pid") or 0)
-    plan.cgroup_paths = message.get("cgroup") or {}
-    _enter_late_namespaces(plan.spec)
+    group = _Group(plan, socket)
     joined_root = bool(plan.spec.linux.namespaces.get("mount"))
-    builder = None if joined_root else _build_root(plan)
+    builder = None if joined_root else _build_root(plan, group)
+    group.enter()
     sync.send(socket, {"op": "built"})
     sync.expect(socket, "proceed")
     master = _finish_root(plan, builder)
@@ -58,6 +56,29 @@ def _create(plan: Plan, socket: Socket) -> None:
     sync.send(socket, {"op": "created"}, [master] if master >= 0 else None)
     if master >= 0:
         os.close(master)
+
+
+class _Group:
+    """Our control group: the parent moves us into it while we mount what does not show it.
+
+    The kernel may take a grace period of some milliseconds for the move (v1), as long as
+    all other mounts together.
+    """
+
+    def __init__(self, plan: Plan, socket: Socket) -> None:
+        self._plan = plan
+        self._socket = socket
+        self._entered = False
+
+    def enter(self) -> dict[str, str]:
+        """Wait to be in it, take the namespaces that depend on it; its paths.  Again is harmless."""
+        if not self._entered:
+            self._entered = True
+            message, _ = sync.expect(self._socket, "ready")
+            self._plan.pid = int(message.get("pid") or 0)
+            self._plan.cgroup_paths = message.get("cgroup") or {}
+            _enter_late_namespaces(self._plan.spec)
+        return self._plan.cgroup_paths
 
 
 def _enter_namespaces(plan: Plan) -> None:
@@ -86,8 +107,8 @@ def _enter_late_namespaces(spec: Spec) -> None:
             os.close(fd)
 
 
-def _build_root(plan: Plan) -> Builder:
-    builder = Builder(plan.spec, plan.sources, cgroup_paths=plan.cgroup_paths, layout=plan.layout)
+def _build_root(plan: Plan, group: _Group) -> Builder:
+    builder = Builder(plan.spec, plan.sources, enter_group=group.enter, layout=plan.layout)
     os.umask(0)
     with Failing("rootfs"):
         builder.attach_root(plan.place)

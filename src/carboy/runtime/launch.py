@@ -190,7 +190,7 @@ def _with_default_devices(resources: dict[str, Any]) -> dict[str, Any]:
 def _known_capabilities(plan: Plan) -> None:
     """Capabilities beyond this kernel's last one cannot be set: leave them out."""
     one = plan.spec.process
-    if one is None or one.capabilities is None:
+    if one is None:
         return
     known = (1 << plan.last_capability + 1) - 1
     caps = one.capabilities
@@ -246,11 +246,13 @@ def _converse(created: Created, socket: Socket, on_namespaces: Callable[[int, in
         with Failing("cgroup"):  # while init makes its namespaces
             created.cgroup.create()
             created.cgroup.apply(_with_default_devices(spec.linux.resources))
-            created.cgroup.add_process(created.pid)
             plan.cgroup_paths = created.cgroup.paths()
     sync.expect(socket, "namespaces", created.warnings)
     if on_namespaces is not None:
         on_namespaces(created.pid, created.pidfd)
+    if created.cgroup is not None:
+        with Failing("cgroup"):  # while init mounts
+            created.cgroup.add_process(created.pid)
     with Failing("oom_score_adj"):
         if spec.process is not None and spec.process.oom_score_adj is not None:
             _write_oom_score(created, spec.process.oom_score_adj)

@@ -23,6 +23,8 @@ from carboy.runtime.mountoptions import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from carboy.runtime.cgroups.hierarchy import Hierarchy
     from carboy.runtime.spec import Device, Mount, Spec
 
@@ -133,12 +135,18 @@ class Builder:
     """Makes one root filesystem, in init's own mount namespace."""
 
     def __init__(
-        self, spec: Spec, sources: Sources, *, cgroup_paths: dict[str, str], layout: cgroups.Layout | None
+        self,
+        spec: Spec,
+        sources: Sources,
+        *,
+        enter_group: Callable[[], dict[str, str]],
+        layout: cgroups.Layout | None,
     ) -> None:
         self.spec = spec
         self.sources = sources
         self.root = sources.root
-        self.cgroup_paths = cgroup_paths
+        self.cgroup_paths: dict[str, str] = {}
+        self._enter_group = enter_group
         self.layout = layout
         self.in_user_namespace = "user" in spec.linux.namespaces
 
@@ -181,6 +189,8 @@ class Builder:
             if one.kind == "cgroup":
                 self._cgroup(options, target)
                 return
+            if one.kind == "cgroup2":
+                self._enter_group()
             copied = os.dup(target) if options.copy_up else -1
             mounted = self._filesystem(one, options)
             try:
@@ -216,8 +226,9 @@ class Builder:
             if one.kind != "sysfs":
                 raise
             # sysfs belongs to the network namespace: the host's is shown, read-only, where that is shared.
-            fd = m.open_tree(m.AT_FDCWD, b"/sys", m.OPEN_TREE_CLONE | m.AT_RECURSIVE)
-            m.mount_setattr(fd, b"", m.AT_EMPTY_PATH | m.AT_RECURSIVE, attr_set=m.MOUNT_ATTR_RDONLY)
+            # Without what is mounted below it: the host's control groups are not for the container.
+            fd = m.open_tree(m.AT_FDCWD, b"/sys", m.OPEN_TREE_CLONE)
+            m.mount_setattr(fd, b"", m.AT_EMPTY_PATH, attr_set=m.MOUNT_ATTR_RDONLY)
             return fd
         except OSError:
             if one.kind != "devpts":
@@ -276,6 +287,7 @@ class Builder:
 
     def _cgroup(self, options: Options, target: int) -> None:
         """/sys/fs/cgroup as the container may see it: its own groups, on v1, v2 and hybrid machines."""
+        self.cgroup_paths = self._enter_group()
         own_namespace = "cgroup" in self.spec.linux.namespaces
         layout = self.layout or cgroups.read_layout()
         if len(layout.hierarchies) == 1 and layout.hierarchies[0].version == 2:

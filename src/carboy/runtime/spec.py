@@ -186,8 +186,8 @@ class Process:
         self.cwd = fields.text("cwd", "/")
         if not self.cwd.startswith("/"):
             raise InvalidArgument(f"config: {fields.at('cwd')} {self.cwd!r} is not an absolute path")
-        caps = fields.object("capabilities")
-        self.capabilities = Capabilities(caps) if caps else None
+        # None asked for means none, not all of root's.
+        self.capabilities = Capabilities(fields.object("capabilities"))
         self.rlimits = [Rlimit(one) for one in fields.objects("rlimits")]
         kinds = [one.kind for one in self.rlimits]
         if len(set(kinds)) != len(kinds):

@@ -4,10 +4,10 @@ One SOCK_SEQPACKET pair per process; one JSON object per packet; both ends CLOEX
 
     parent (monitor or carboy-runtime)                init (the child)
       clone, see `clone.py` ────────────────────────▶ joins and unshares
-      makes the cgroup, moves init
-      ◀───────────────────────────────── namespaces   all are there
-      (network) oom_score_adj, time
-      offsets ──────── ready {pid, cgroup} ─────────▶ enters cgroup and time namespaces, builds the root
+      makes the cgroup
+      ◀───────────────────────────────── namespaces   all are there; mounts up to what shows the cgroup
+      (network) moves init, oom_score_adj, time
+      offsets ──────── ready {pid, cgroup} ─────────▶ enters cgroup and time namespaces, mounts the rest
       ◀────────────────────────────────────── built
       prestart, createRuntime hooks
       ── proceed ───────────────────────────────────▶ pivots, masks, …

@@ -31,7 +31,9 @@ def document(**changes: Any) -> dict[str, Any]:
 def test_the_least_document_has_safe_defaults() -> None:
     read = spec.parse(document())
     assert read.process is not None
-    assert (read.process.user.uid, read.process.user.umask, read.process.capabilities) == (0, 0o022, None)
+    assert (read.process.user.uid, read.process.user.umask) == (0, 0o022)
+    caps = read.process.capabilities
+    assert (caps.bounding, caps.effective, caps.permitted, caps.inheritable, caps.ambient) == (0,) * 5
     assert read.process.oom_score_adj is None
     assert read.linux.namespaces == {"mount": "", "uts": ""}
     assert read.explicit_limits == frozenset()
