@@ -201,6 +201,19 @@ def test_a_log_that_cannot_be_opened_anew_goes_on(tmp_path: Path) -> None:
     os.close(reader)
 
 
+def test_a_full_disk_costs_the_log_only_and_is_told(tmp_path: Path) -> None:
+    options = {"driver": "json-file", "path": "/dev/full"}
+    client, pid = start(tmp_path, "read x; echo one; exit 3", stdin=True, stdin_once=True, log=options)
+    attached = client.attach(stderr=False)
+    client.request("start")
+    attached.sendall(b"\n")
+    assert streams(read_all(attached)) == {1: b"one\n"}
+    exited = client.event("exited")
+    assert exited["exit_code"] == 3
+    assert "bytes of the log are lost" in exited["error"]
+    client.end(pid)
+
+
 def test_detach_keys() -> None:
     assert detach.parse("ctrl-p,ctrl-q") == b"\x10\x11"
     assert detach.parse("ctrl-@,a,ctrl-_") == b"\0a\x1f"

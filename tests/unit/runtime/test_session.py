@@ -19,6 +19,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.size = 0
+        self.lost = 0
         self.finished = False
 
     def write(self, stream: int, data: bytes, nanoseconds: int) -> None:

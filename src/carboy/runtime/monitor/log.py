@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Log(Protocol):
-        """Where a container's output is kept."""
+        """Where a container's output is kept; `lost` counts the bytes that it could not take."""
+
+        lost: int
 
         def write(self, stream: int, data: bytes, nanoseconds: int) -> None: ...
         def finish(self, nanoseconds: int) -> None: ...
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
 class NoLog:
     """The driver `none`."""
 
-    __slots__ = ()
+    __slots__ = ("lost",)
+
+    def __init__(self) -> None:
+        self.lost = 0
 
     def write(self, stream: int, data: bytes, nanoseconds: int) -> None:
         """Forget it."""

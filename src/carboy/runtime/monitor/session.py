@@ -345,6 +345,11 @@ class Session:
         self._input_ends = True
         self._close_stdin()
 
+    @property
+    def lost(self) -> int:
+        """Bytes that the log could not take: a full disk."""
+        return 0 if self._log is None else self._log.lost
+
     # Clients
 
     def attach(

@@ -209,6 +209,8 @@ class Monitor:
             if one.exit_code is None and one.session is not None:
                 self._end_exec(one)
         oom, problem = self.container.remove_group()
+        if running.session is not None and running.session.lost and not problem:
+            problem = f"{running.session.lost} bytes of the log are lost: its disk was full or failed"
         exited: Message = {
             "exit_code": running.exit_code,
             "oom": oom,
