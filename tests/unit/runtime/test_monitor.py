@@ -15,6 +15,7 @@ from carboy.formats import jsonlog, stdcopy
 from carboy.formats.spawner import StepError
 from carboy.runtime.monitor import detach
 from carboy.runtime.monitor.log import JsonFile
+from carboy.runtime.monitor.loop import READ, Loop
 from support.monitor import MonitorClient, PlainContainer, fork_monitor, read_all
 
 
@@ -223,3 +224,21 @@ def test_detach_keys() -> None:
     assert scanner.feed(b"ab\x10") == (b"ab", False)
     assert scanner.feed(b"c\x10\x10") == (b"\x10c\x10", False)
     assert scanner.feed(b"\x11z") == (b"", True)
+
+
+def test_a_callback_that_fails_does_not_end_the_loop() -> None:
+    loop = Loop()
+    reader, writer = os.pipe()
+    calls = []
+
+    def fail(events: int) -> None:
+        calls.append(events)
+        raise ValueError("a bug")
+
+    loop.watch(reader, READ, fail)
+    os.write(writer, b"x")
+    for _ in range(20):
+        loop.step(0.0)
+    assert 1 < len(calls) < 20, "tried again, but not for ever"
+    os.close(reader)
+    os.close(writer)

@@ -28,14 +28,19 @@ class Timer:
         self.action = None
 
 
+FAILURES = 8
+"""Failures of one descriptor's callback after which it is no longer watched."""
+
+
 class Loop:
     """Calls back `(events)` for every descriptor that is ready, in one thread."""
 
-    __slots__ = ("_callbacks", "_epoll", "_timers", "running")
+    __slots__ = ("_callbacks", "_epoll", "_failures", "_timers", "running")
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[int], None]] = {}
+        self._failures: dict[int, int] = {}
         self._timers: list[Timer] = []
         self.running = True
 
@@ -68,13 +73,26 @@ class Loop:
         for fd, events in self._epoll.poll(min(waits) if waits else None):
             callback = self._callbacks.get(fd)
             if callback is not None:
-                callback(events)
+                try:
+                    callback(events)
+                except Exception:  # a bug of ours must not cost the user's container
+                    self._failed(fd)
         now = time.monotonic()
         for timer in self._timers:
             action = timer.action
             if action is not None and timer.at <= now:
                 timer.action = None
-                action()
+                try:
+                    action()
+                except Exception:  # the same
+                    continue
+
+    def _failed(self, fd: int) -> None:
+        """Try again a few times, then do without this descriptor: a busy loop helps nobody."""
+        self._failures[fd] = self._failures.get(fd, 0) + 1
+        if self._failures[fd] >= FAILURES:
+            self._failures.pop(fd)
+            self.forget(fd)
 
     def run(self) -> None:
         """Go on until `running` is False."""
