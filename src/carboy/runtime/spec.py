@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 
-from carboy.errors import InvalidArgument, NotFound
+from carboy.errors import InvalidArgument, NotFound, Unsupported
 from carboy.linux import namespaces
 from carboy.linux.capabilities import NUMBERS
 
@@ -267,6 +267,8 @@ class Linux:
     )
 
     def __init__(self, fields: Fields) -> None:
+        if fields.value.get("intelRdt") is not None:
+            raise Unsupported("config: linux.intelRdt (cache and bandwidth allocation) is not supported")
         self.namespaces: dict[str, str] = {}
         for one in fields.objects("namespaces"):
             kind = one.text("type")

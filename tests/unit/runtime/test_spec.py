@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from carboy.errors import InvalidArgument, NotFound
+from carboy.errors import InvalidArgument, NotFound, Unsupported
 from carboy.runtime import spec
 
 
@@ -118,3 +118,10 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
 def test_exec_needs_a_process(value: object) -> None:
     with pytest.raises(InvalidArgument):
         spec.parse_process(value)
+
+
+def test_cache_allocation_is_refused_not_ignored() -> None:
+    config = document()
+    config["linux"]["intelRdt"] = {"l3CacheSchema": "L3:0=f"}
+    with pytest.raises(Unsupported, match="intelRdt"):
+        spec.parse(config)
