@@ -15,6 +15,7 @@ from carboy.runtime.sync import Failing
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket as Socket  # noqa: N812 - the C type
+    from collections.abc import Callable
 
     from carboy.runtime.cgroups import Cgroup
     from carboy.runtime.launch import Created
@@ -57,15 +58,19 @@ def execute(
     preserve_fds: int = 0,
     die_with_parent: bool = True,
     seccomp_cache: str | None = None,
+    on_fork: Callable[[int], None] | None = None,
 ) -> Executed:
-    """Run `one` in the container; returns when it was executed, raises StepError when not."""
+    """Run `one` in the container; returns when it was executed, raises StepError when not.
+
+    on_fork(pid): see `launch.create`.
+    """
     try:
         with Failing("seccomp"):
             wanted = target.spec.linux.seccomp
             filter_ = seccomp.filter_for(wanted, seccomp_cache) if wanted else None
         with Failing("label"):
             labels.require(one)
-        return _fork(target, one, streams, filter_, preserve_fds, die_with_parent)
+        return _fork(target, one, streams, filter_, preserve_fds, die_with_parent, on_fork)
     except BaseException:
         streams.close()
         raise
@@ -78,9 +83,10 @@ def _fork(
     filter_: Filter | None,
     preserve_fds: int,
     die_with_parent: bool,
+    on_fork: Callable[[int], None] | None,
 ) -> Executed:
     ours, theirs = sync.pair()
-    pid, pidfd = _clone_into(target)
+    pid, pidfd = _clone_into(target, sibling=on_fork is not None)
     if pid == 0:
         ours.close()
         try:
@@ -90,6 +96,8 @@ def _fork(
             sync.send(theirs, {"error": sync.step_error(failed, "exec").to_message()})
         finally:
             os._exit(255)
+    if on_fork is not None:
+        on_fork(pid)
     theirs.close()
     streams.close_child()
     warnings: list[str] = []
@@ -112,12 +120,12 @@ def _fork(
     return Executed(pid, pidfd, streams, warnings)
 
 
-def _clone_into(target: Target | Created) -> tuple[int, int]:
+def _clone_into(target: Target | Created, *, sibling: bool) -> tuple[int, int]:
     """Fork a child into the container's PID namespace."""
     if "pid" not in target.spec.linux.namespaces:
-        return process.clone3(0)
+        return clone.fork(sibling=sibling)
     try:
-        return clone.clone_into(target.pidfd)
+        return clone.clone_into(target.pidfd, sibling=sibling)
     except OSError as error:
         raise Conflict("the container has ended") from error
 
@@ -216,5 +224,8 @@ def _end(pid: int, pidfd: int) -> None:
         process.pidfd_send_signal(pidfd, KILL)
     except ProcessLookupError:
         pass
-    os.waitpid(pid, 0)
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass  # a sibling: our parent reaps it
     os.close(pidfd)

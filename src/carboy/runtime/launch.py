@@ -62,6 +62,7 @@ class Plan:
         self.die_with_parent = True
         self.preserve_fds = 0
         self.start_socket: Socket | None = None
+        self.on_fork: Callable[[int], None] | None = None
         self.last_capability = capabilities.last_capability()
         self.explicit_limits = spec.explicit_limits
         self.pid = 0
@@ -101,21 +102,35 @@ class Created:
 
     def start(self) -> None:
         """Release init; returns when the program has been executed, else raises what init says."""
-        sync.send(self._socket, {"op": "start"})
-        try:
-            wait_for_exec(self._socket, self.warnings)
-        finally:
-            self._socket.close()
-        try:
-            with Failing("hook", "poststart"):
-                hooks.run(self.spec.hooks.get("poststart", []), self.plan.state("running"))
-        except StepError:
-            process.pidfd_send_signal(self.pidfd, init.KILL)
-            raise
+        release(self._socket, self.warnings)
+        poststart(self.plan, self.pidfd)
+
+    def start_descriptor(self) -> int:
+        """What `release` needs in the process that this one hands the container over to."""
+        return self._socket.fileno()
 
     def leave(self) -> None:
         """Let go of an init that listens for its `start` elsewhere (`start_socket` of `create`)."""
         self._socket.close()
+
+
+def release(socket: Socket, warnings: list[str] | None = None) -> None:
+    """Let an init that waits execute its program; closes `socket`."""
+    sync.send(socket, {"op": "start"})
+    try:
+        wait_for_exec(socket, warnings)
+    finally:
+        socket.close()
+
+
+def poststart(plan: Plan, pidfd: int) -> None:
+    """The hooks after `release`; the container ends when one fails."""
+    try:
+        with Failing("hook", "poststart"):
+            hooks.run(plan.spec.hooks.get("poststart", []), plan.state("running"))
+    except StepError:
+        process.pidfd_send_signal(pidfd, init.KILL)
+        raise
 
 
 def wait_for_exec(socket: Socket, warnings: list[str] | None = None) -> None:
@@ -147,16 +162,19 @@ def create(
     die_with_parent: bool = True,
     seccomp_cache: str | None = None,
     start_socket: Socket | None = None,
+    on_fork: Callable[[int], None] | None = None,
 ) -> Created:
     """Make a container up to the point where only `start` is missing.
 
     rootfs_fd: a detached mount to use instead of `spec.root_path`; it stays the caller's.
     on_namespaces(pid, pidfd): called as soon as the namespaces are there, while init goes on.
     start_socket: a listening socket on which init waits for `start`, from whatever process (carboy-runtime).
+    on_fork(pid): the caller is a launcher (monitor/launcher.py): init becomes the child of its parent, who
+    reaps it and every other process that is told here.
     """
     plan = Plan(spec, container_id, bundle, streams)
     plan.reap, plan.die_with_parent, plan.preserve_fds = init, die_with_parent, preserve_fds
-    plan.start_socket = start_socket
+    plan.start_socket, plan.on_fork = start_socket, on_fork
     if rootfs_fd is None:
         # Where createContainer hooks look for it: they run in the new mount namespace, before the pivot.
         plan.place = os.path.join(bundle, spec.root_path)
@@ -224,6 +242,8 @@ def _birth(plan: Plan, cgroup: Cgroup | None, on_namespaces: Callable[[int, int]
         ours.close()
         init.main(plan, theirs)
     plan.pid = pid
+    if plan.on_fork is not None:
+        plan.on_fork(pid)
     theirs.close()
     plan.sources.close()
     for fd in plan.joined.values():
