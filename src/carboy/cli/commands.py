@@ -94,19 +94,50 @@ ALIASES: dict[str, str] = {
 
 GROUP_WORDS = ("container", "image", "system", "volume", "network")
 
+_BUILD = "building images comes in a later version: use `carboy commit`"
+_PULL = "pulling comes in a later version: use `carboy load` or `carboy import`"
+_PUSH = "pushing comes in a later version: use `carboy save`"
+_LOGIN = "registries come in a later version"
+_NETWORK = "user-made networks come in a later version: every container can use `bridge`, `host` and `none`"
+_LATER = "it comes in a later version"
+
 LATER = {
-    "build": "building images comes in a later version",
-    "pull": "pulling comes in a later version: use `carboy import` or `carboy load`",
-    "push": "pushing comes in a later version: use `carboy save`",
-    "cp": "comes in a later version: use a bind mount, or `carboy exec`",
-    "export": "comes in a later version: use `carboy commit` and `carboy save`",
-    "diff": "comes in a later version",
-    "top": "comes in a later version: use `carboy exec CONTAINER ps`",
-    "stats": "comes in a later version",
+    "build": _BUILD,
+    "builder": _BUILD,
+    "buildx": _BUILD,
+    "pull": _PULL,
+    "push": _PUSH,
+    "login": _LOGIN,
+    "logout": _LOGIN,
+    "search": _LOGIN,
+    "manifest": _LOGIN,
+    "cp": _LATER + ": use a bind mount, or `carboy exec`",
+    "export": _LATER + ": use `carboy commit` and `carboy save`",
+    "diff": _LATER,
+    "top": _LATER + ": use `carboy exec CONTAINER ps`",
+    "stats": _LATER,
     "port": "publishing ports comes in a later version",
-    "update": "comes in a later version",
-    "login": "registries come in a later version",
-    "logout": "registries come in a later version",
-    "compose": "comes in a later version",
+    "update": _LATER,
+    "compose": _LATER,
+    "container prune": _LATER + ": use `carboy rm $(carboy ps -aq --filter status=exited)`",
+    "image prune": _LATER + ": use `carboy rmi $(carboy images -q --filter dangling=true)`",
+    "system prune": _LATER + ": use `carboy rm`, `carboy rmi` and `carboy volume prune`",
+    "network create": _NETWORK,
+    "network connect": _NETWORK,
+    "network disconnect": _NETWORK,
+    "network rm": _NETWORK,
+    "network prune": _NETWORK,
+    "context": "there are no contexts: name another daemon with -H or DOCKER_HOST",
+    "plugin": "there are no plugins",
+    "swarm": "Carboy runs on one machine",
+    "service": "Carboy runs on one machine",
+    "stack": "Carboy runs on one machine",
+    "node": "Carboy runs on one machine",
 }
 """Commands that Docker has and this version has not, with what to do instead."""
+
+LATER_GROUPED = {
+    "image": ("build", "pull", "push"),
+    "container": ("cp", "diff", "export", "port", "stats", "top", "update"),
+}
+"""Docker's grouped forms of those."""

@@ -10,8 +10,8 @@ import os
 import sys
 
 from carboy.cli import flags
-from carboy.cli.commands import ALIASES, COMMANDS, GROUP_WORDS, LATER
-from carboy.errors import CarboyError
+from carboy.cli.commands import ALIASES, COMMANDS, GROUP_WORDS, LATER, LATER_GROUPED
+from carboy.errors import CarboyError, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,10 +91,14 @@ def find(arguments: list[str]) -> tuple[str, list[str]]:
             if pair in ("container inspect", "image inspect"):
                 rest = ["--type", word, *rest]
             return ALIASES.get(pair, pair), rest
+        if pair in LATER:
+            raise Unsupported(f"no `{pair}` yet: {LATER[pair]}")
+        if arguments[1] in LATER_GROUPED.get(word, ()):
+            raise Unsupported(f"no `{pair}` yet: {LATER[arguments[1]]}")
         known = tuple(key.split(" ")[1] for key in (*COMMANDS, *ALIASES) if key.startswith(word + " "))
         raise flags.UsageError(f"unknown command: {pair}" + flags.suggestion(arguments[1], known), 1)
     if word in LATER:
-        raise flags.UsageError(f"{word}: {LATER[word]}", 1)
+        raise Unsupported(f"no `{word}` yet: {LATER[word]}")
     raise flags.UsageError(f"unknown command: {word}" + flags.suggestion(word, tuple(COMMANDS)), 1)
 
 
