@@ -65,18 +65,22 @@ def command(name: str) -> str:
 
 
 def _options(table: tuple[Row, ...]) -> list[str]:
+    rows = [
+        (f"  {'-' + short + ',' if short else '   '} --{name}{_PLACE[kind]}", text)
+        for name, short, kind, text in sorted(row for row in table if row[2][:2] != "no")
+    ]
+    width = max([30, *(len(left) + 1 for left, _text in rows)])
     lines: list[str] = []
-    for name, short, kind, text in sorted(row for row in table if row[2][:2] != "no"):
-        left = f"{'-' + short + ',' if short else '   '} --{name}{_PLACE[kind]}"
-        lines += _wrapped(f"  {left:28}", text)
+    for left, text in rows:
+        lines += _wrapped(f"{left:{width}}", text)
     return lines
 
 
 def _wrapped(left: str, text: str) -> list[str]:
-    lines, line = [], left
+    lines, line, margin = [], left, " " * len(left)
     for word in text.split():
         if len(line) + 1 + len(word) > _WIDTH:
             lines.append(line)
-            line = " " * 30
+            line = margin
         line += " " + word
     return [*lines, line]
