@@ -59,6 +59,8 @@ def row(item: Json, now: float, *, whole: bool, people: bool) -> dict[str, str]:
     created, size = document.number(item, "Created"), document.number(item, "Size")
     image = document.text(item, "Id")
     command = document.text(item, "CreatedBy").replace("\t", " ")
+    if not whole:
+        command = " ".join(command.split())  # one row, whatever the script looked like
     return {
         "ID": image if whole or image == "<missing>" else image.removeprefix("sha256:")[:12],
         "CreatedAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(created)),

@@ -11,6 +11,7 @@ from carboy.cli import units
 from carboy.cli.session import write_all
 from carboy.cli.streams import Demultiplexer
 from carboy.client import document
+from carboy.errors import InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def main(session: Session, parsed: Parsed) -> int:
         if parsed.given(name):
             query += ((name, units.parse_time(parsed.text(name), now, f"--{name}")),)
     if parsed.given("tail"):
-        query += (("tail", parsed.text("tail")),)
+        query += (("tail", _lines(parsed.text("tail"))),)
     path = f"/containers/{parsed.arguments[0]}"
     response = session.client.request("GET", path + "/logs", query)
     kind = response.headers.get("content-type", "")
@@ -60,3 +61,11 @@ def main(session: Session, parsed: Parsed) -> int:
         else:
             demultiplexer.write(memoryview(piece))
     return 0
+
+
+def _lines(text: str) -> str:
+    """A count; Docker takes a negative one, too, to mean all."""
+    digits = text.removeprefix("-")
+    if text == "all" or (digits.isascii() and digits.isdigit()):
+        return text
+    raise InvalidArgument(f"invalid --tail {text!r}: write a number of lines, or all")
