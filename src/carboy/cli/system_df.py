@@ -39,7 +39,9 @@ def main(session: Session, parsed: Parsed) -> int:
     volumes = document.children(usage, "Volumes")
     used = [item for item in images if document.number(item, "Containers") > 0]
     layers = document.number(usage, "LayersSize")
-    kept = sum(document.number(item, "Size") - document.number(item, "SharedSize") for item in used)
+    # What used images share is kept as well; by how many of them is not told: the largest share counts.
+    shares = [max(document.number(item, "SharedSize"), 0) for item in used]
+    kept = sum(document.number(item, "Size") for item in used) - sum(shares) + max(shares, default=0)
     running = [
         item for item in containers if document.text(item, "State") in ("running", "paused", "restarting")
     ]

@@ -139,10 +139,10 @@ class System:
 
     def disk_usage(self) -> DiskUsage:
         """What takes how much space."""
-        images = self._images.list(all=True, digests=False, filters=Filters())
+        images, layers_size = self._images.usage()
         return DiskUsage(
-            layers_size=self._images.layers_size() if hasattr(self._images, "layers_size") else 0,
-            images=list(images),
+            layers_size=layers_size,
+            images=images,
             containers=self._containers.list(all=True, limit=None, size=True, filters=Filters()),
             volumes=self._volumes.usage(),
         )

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from carboy.digest import Digest
 from carboy.engine.images.records import ImageRecord, ImageRecords
 from carboy.engine.images.users import ContainerUse
 from carboy.errors import CarboyError
@@ -48,6 +49,21 @@ def list_images(
         if chosen.has(record, references):
             summaries.append(_summary(records, record, chosen.shown(references), counts[record.id]))
     return summaries
+
+
+def share_sizes(records: ImageRecords, summaries: Iterable[ImageSummary]) -> int:
+    """Fill in how much of each image others have too; the bytes of all layers, each counted once."""
+    sizes: dict[Digest, int] = {}
+    users: Counter[Digest] = Counter()
+    for record in records.all():
+        layers = dict(zip(record.diff_ids, record.layer_sizes, strict=True))
+        sizes |= layers
+        users.update(layers.keys())
+    for summary in summaries:
+        found = records.get(Digest.parse(summary.id))
+        if found:
+            summary.shared_size = sum(sizes[one] for one in found.diff_ids if users[one] > 1)
+    return sum(sizes.values())
 
 
 class _Chosen:

@@ -118,6 +118,11 @@ class ImageService:
             self.records, self._containers.image_uses(), everything=all, filters=filters, now=self._clock()
         )
 
+    def usage(self) -> tuple[builtins.list[ImageSummary], int]:
+        """Every image with what it shares with others, and the bytes of all layers."""
+        found = self.list(all=True, digests=False, filters=Filters())
+        return found, listing.share_sizes(self.records, found)
+
     def inspect(self, unsafe_ref: str) -> ImageInspect:
         """Everything about one image."""
         return listing.inspect_image(self.records, self.records.resolve(unsafe_ref)[0], driver=self._driver)

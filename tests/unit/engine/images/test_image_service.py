@@ -479,3 +479,12 @@ def test_no_descriptors_leak(store: Store) -> None:
         saved(store, "a:1")
         store.images.remove("a:1", force=True, prune_parents=True)
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_usage_counts_each_layer_once(store: Store) -> None:
+    store.load(make_tar(docker_archive([LAYER], ["a:1"])))
+    store.load(make_tar(docker_archive([LAYER, OTHER], ["b:1"])))
+    found, layers = store.images.usage()
+    sizes = {item.repo_tags[0]: item.size for item in found}
+    assert layers == sizes["b:1"] > sizes["a:1"]
+    assert {item.shared_size for item in found} == {sizes["a:1"]}
