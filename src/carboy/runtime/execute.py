@@ -16,11 +16,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket as Socket  # noqa: N812 - the C type
     from collections.abc import Callable
+    from typing import Protocol
 
-    from carboy.runtime.cgroups import Cgroup
     from carboy.runtime.launch import Created
     from carboy.runtime.seccomp import Filter
     from carboy.runtime.spec import Process, Spec
+
+    Prepare = Callable[[], tuple[Process, Filter | None]]
+
+    class Group(Protocol):
+        """What a control group must be able to do here."""
+
+        def add_process(self, pid: int) -> None: ...
+
 
 KILL = 9
 
@@ -30,7 +38,7 @@ class Target:
 
     __slots__ = ("cgroup", "container_id", "pid", "pidfd", "spec")
 
-    def __init__(self, spec: Spec, pid: int, pidfd: int, cgroup: Cgroup | None, container_id: str) -> None:
+    def __init__(self, spec: Spec, pid: int, pidfd: int, cgroup: Group | None, container_id: str) -> None:
         self.spec = spec
         self.container_id = container_id
         self.pid = pid
@@ -58,19 +66,27 @@ def execute(
     preserve_fds: int = 0,
     die_with_parent: bool = True,
     seccomp_cache: str | None = None,
-    on_fork: Callable[[int], None] | None = None,
 ) -> Executed:
-    """Run `one` in the container; returns when it was executed, raises StepError when not.
-
-    on_fork(pid): see `launch.create`.
-    """
+    """Run `one` in the container; returns when it was executed, raises StepError when not."""
     try:
         with Failing("seccomp"):
             wanted = target.spec.linux.seccomp
             filter_ = seccomp.filter_for(wanted, seccomp_cache) if wanted else None
         with Failing("label"):
             labels.require(one)
-        return _fork(target, one, streams, filter_, preserve_fds, die_with_parent, on_fork)
+        return _fork(target, lambda: (one, filter_), streams, preserve_fds, die_with_parent)
+    except BaseException:
+        streams.close()
+        raise
+
+
+def execute_prepared(target: Target, prepare: Prepare, streams: Streams) -> Executed:
+    """As `execute`, but what can be found out in the child is found out there.
+
+    A monitor's memory stays small so: what the child reads and parses goes with it.
+    """
+    try:
+        return _fork(target, prepare, streams, 0, True)
     except BaseException:
         streams.close()
         raise
@@ -78,26 +94,22 @@ def execute(
 
 def _fork(
     target: Target | Created,
-    one: Process,
+    prepare: Prepare,
     streams: Streams,
-    filter_: Filter | None,
     preserve_fds: int,
     die_with_parent: bool,
-    on_fork: Callable[[int], None] | None,
 ) -> Executed:
     ours, theirs = sync.pair()
-    pid, pidfd = _clone_into(target, sibling=on_fork is not None)
+    pid, pidfd = _clone_into(target)
     if pid == 0:
         ours.close()
         try:
-            _child(target, one, streams, filter_, theirs, preserve_fds, die_with_parent)
+            _child(target, prepare, streams, theirs, preserve_fds, die_with_parent)
         except BaseException as error:
             failed = error if isinstance(error, Exception) else RuntimeError(repr(error))
             sync.send(theirs, {"error": sync.step_error(failed, "exec").to_message()})
         finally:
             os._exit(255)
-    if on_fork is not None:
-        on_fork(pid)
     theirs.close()
     streams.close_child()
     warnings: list[str] = []
@@ -120,12 +132,12 @@ def _fork(
     return Executed(pid, pidfd, streams, warnings)
 
 
-def _clone_into(target: Target | Created, *, sibling: bool) -> tuple[int, int]:
+def _clone_into(target: Target | Created) -> tuple[int, int]:
     """Fork a child into the container's PID namespace."""
     if "pid" not in target.spec.linux.namespaces:
-        return clone.fork(sibling=sibling)
+        return clone.fork()
     try:
-        return clone.clone_into(target.pidfd, sibling=sibling)
+        return clone.clone_into(target.pidfd)
     except OSError as error:
         raise Conflict("the container has ended") from error
 
@@ -157,9 +169,8 @@ def _enter(target: Target | Created) -> None:
 
 def _child(
     target: Target | Created,
-    one: Process,
+    prepare: Prepare,
     streams: Streams,
-    filter_: Filter | None,
     socket: Socket,
     preserve_fds: int,
     die_with_parent: bool,
@@ -168,6 +179,7 @@ def _child(
     if die_with_parent:
         process.set_pdeathsig(KILL)
     os.setsid()
+    one, filter_ = prepare()
     last = capabilities.last_capability()
     _set_affinity(one.cpu_affinity[0])
     sync.send(socket, {"op": "namespaces"})
@@ -224,8 +236,5 @@ def _end(pid: int, pidfd: int) -> None:
         process.pidfd_send_signal(pidfd, KILL)
     except ProcessLookupError:
         pass
-    try:
-        os.waitpid(pid, 0)
-    except ChildProcessError:
-        pass  # a sibling: our parent reaps it
+    os.waitpid(pid, 0)
     os.close(pidfd)

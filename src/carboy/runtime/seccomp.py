@@ -75,13 +75,14 @@ X32_BIT = 0x40000000
 
 
 class Filter:
-    """What `linux.seccomp` loads."""
+    """What `linux.seccomp` loads; `name` in the cache, "" outside."""
 
-    __slots__ = ("flags", "program")
+    __slots__ = ("flags", "name", "program")
 
-    def __init__(self, program: bytes, flags: int) -> None:
+    def __init__(self, program: bytes, flags: int, name: str = "") -> None:
         self.program = program
         self.flags = flags
+        self.name = name
 
 
 def filter_for(seccomp: dict[str, Any], cache: str | None = None) -> Filter:
@@ -101,7 +102,13 @@ def filter_for(seccomp: dict[str, Any], cache: str | None = None) -> Filter:
     if program is None:
         program = _compile_apart(seccomp)
         _write_cached(cache, name, program)
-    return Filter(program, flags)
+    return Filter(program, flags, name)
+
+
+def cached(cache: str, name: str, flags: int) -> Filter | None:
+    """A filter that `filter_for` has given before; None when it is not there any more."""
+    program = _read_cached(cache, name) if cache and name else None
+    return None if program is None else Filter(program, flags, name)
 
 
 def digest(seccomp: dict[str, Any]) -> str:

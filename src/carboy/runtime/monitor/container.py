@@ -7,7 +7,7 @@ from _socket import socket as Socket  # noqa: N812 - the C type
 
 from carboy.errors import CarboyError, InvalidArgument
 from carboy.linux import process
-from carboy.runtime import cgroups, execute, launch, spec
+from carboy.runtime import cgroups, execute, labels, launch, seccomp, spec, sync
 from carboy.runtime.monitor import launcher
 from carboy.runtime.monitor.program import Program
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from carboy.runtime.cgroups import Cgroup
-    from carboy.runtime.monitor.launcher import Launched, Teller
+    from carboy.runtime.monitor.launcher import Teller
+    from carboy.runtime.seccomp import Filter
 
     Message = dict[str, Any]
 
@@ -36,6 +37,8 @@ class Container:
         self._pidfd = -1
         self._waiting: Socket | None = None
         self._poststart = False
+        self._joins: Message = {}
+        self._target: execute.Target | None = None
         self._oom: tuple[int, int] | None = None
         self._paths: dict[str, str] = {}
         self._group: Cgroup | None = None
@@ -72,20 +75,11 @@ class Container:
                 "warnings": created.warnings,
                 "reap": [pid for pid in teller.forked if pid != created.pid],
                 "poststart": "poststart" in config.hooks,
+                "joins": _joins(config, created.plan.filter),
                 "oom_events": oom[1],
             },
             {**_ends(created), "start": created.start_descriptor(), "oom": oom[0]},
         )
-
-    def _execute(self, request: Message, teller: Teller) -> None:
-        executed = execute.execute(
-            execute.Target(self._load(), self._pid, self._pidfd, self.group(), self.container_id),
-            spec.parse_process(request["process"]),
-            _wanted(request),
-            seccomp_cache=self._seccomp_cache(),
-            on_fork=teller.forked.append,
-        )
-        teller.finish({"pid": executed.pid}, _ends(executed))
 
     def _load(self) -> spec.Spec:
         return spec.load(f"{self.bundle}/config.json")
@@ -112,11 +106,13 @@ class Container:
         launched = launcher.run(self._launch, hear)
         for pid in launched.result["reap"]:
             launcher.reap(pid)
-        program = _program(launched)
+        program = _program(int(launched.result["pid"]), launched.descriptors)
+        program.launcher = launched.launcher
         program.warnings = launched.result["warnings"]
         self._pid, self._pidfd = program.pid, program.pidfd
         self._waiting = Socket(fileno=launched.descriptors["start"])
         self._poststart = bool(launched.result["poststart"])
+        self._joins = launched.result["joins"]
         if "oom" in launched.descriptors:
             self._oom = (launched.descriptors["oom"], int(launched.result["oom_events"]))
         if self._rootfs is not None:
@@ -138,7 +134,31 @@ class Container:
         """Run one more process in the container."""
         if not isinstance(request.get("process"), dict):
             raise InvalidArgument("exec: process is missing")
-        return _program(launcher.run(lambda teller: self._execute(request, teller)))
+        if self._target is None:
+            config = spec.Spec(self._joins["config"])
+            members = self._group or Directories(self._paths)
+            self._target = execute.Target(config, self._pid, self._pidfd, members, self.container_id)
+        if self._group is not None:
+            self._target.cgroup = self._group  # an update may have it joined more hierarchies
+        made = execute.execute_prepared(self._target, lambda: self._prepare(request), _wanted(request))
+        return _program(made.pid, _ends(made))
+
+    def _prepare(self, request: Message) -> tuple[spec.Process, Filter | None]:
+        """In the child of an exec."""
+        process_ = spec.parse_process(request["process"])
+        with sync.Failing("label"):
+            labels.require(process_)
+        with sync.Failing("seccomp"):
+            return process_, self._filter()
+
+    def _filter(self) -> Filter | None:
+        """As it was compiled for init; anew when it is not in the cache any more."""
+        if self._joins["filter"] is None:
+            return None
+        name, flags = self._joins["filter"]
+        cache = self._seccomp_cache()
+        found = seccomp.cached(cache or "", name, flags)
+        return found or seccomp.filter_for(self._load().linux.seccomp or {}, cache)
 
     def group(self) -> Cgroup:
         """The control group, opened when it is needed."""
@@ -208,6 +228,24 @@ class Container:
         self.group().apply(resources)
 
 
+class Directories:
+    """The control group of an exec, by its directories: opening all of it would cost 0.3 ms and memory."""
+
+    __slots__ = ("_paths",)
+
+    def __init__(self, paths: dict[str, str]) -> None:
+        self._paths = set(paths.values())
+
+    def add_process(self, pid: int) -> None:
+        """Move a process into the group."""
+        for path in self._paths:
+            fd = os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                os.write(fd, str(pid).encode())
+            finally:
+                os.close(fd)
+
+
 def _wanted(options: Message) -> launch.Streams:
     return launch.Streams.wanted(
         terminal=bool(options.get("terminal")),
@@ -215,6 +253,20 @@ def _wanted(options: Message) -> launch.Streams:
         rows=int(options.get("rows") or 0),
         cols=int(options.get("cols") or 0),
     )
+
+
+def _joins(config: spec.Spec, compiled: Filter | None) -> Message:
+    """The few facts of the specification that an exec needs: reading all of it costs 1 ms or more."""
+    return {
+        "config": {
+            "ociVersion": config.version,
+            "annotations": {
+                name: text for name, text in config.annotations.items() if name == spec.EXPLICIT_LIMITS
+            },
+            "linux": {"namespaces": [{"type": kind} for kind in config.linux.namespaces]},
+        },
+        "filter": None if compiled is None else [compiled.name, compiled.flags],
+    }
 
 
 def _discard(group: Cgroup) -> None:
@@ -236,20 +288,19 @@ def _watch_oom(config: spec.Spec, group: Cgroup) -> tuple[int, int]:
 def _ends(made: launch.Created | execute.Executed) -> dict[str, int]:
     """The descriptors of a process and of our ends of its streams, by name."""
     streams = made.streams
-    return {
+    found = {
         "pidfd": made.pidfd,
         "console": streams.console,
         "stdin": streams.stdin,
         "stdout": streams.stdout,
         "stderr": streams.stderr,
     }
+    return {name: fd for name, fd in found.items() if fd >= 0}
 
 
-def _program(launched: Launched) -> Program:
-    """What was handed over: one terminal, or pipes."""
-    given = launched.descriptors
-    program = Program(int(launched.result["pid"]), given["pidfd"])
-    program.launcher = launched.launcher
+def _program(pid: int, given: dict[str, int]) -> Program:
+    """From its descriptors by name: one terminal, or pipes."""
+    program = Program(pid, given["pidfd"])
     if "console" in given:
         program.terminal = True
         program.console = given["console"]

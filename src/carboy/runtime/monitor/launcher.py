@@ -1,7 +1,7 @@
-"""A short-lived child of the monitor that launches a process and hands it over.
+"""A short-lived child of the monitor that launches init and hands it over.
 
     monitor ── fork ──▶ launcher              reads the specification, makes the group
-                          └─ clone3(PARENT) ──▶ init (or exec), a child of the monitor
+                          └─ clone3(PARENT) ──▶ init, a child of the monitor
             ◀─ anything ── told early           e.g. that the namespaces are there
             ◀─ result [descriptors] ─────       then it ends; or
             ◀─ error, reap ──────────────       children of the monitor that are of no use
