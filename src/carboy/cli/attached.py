@@ -6,10 +6,11 @@ prepare ─▶ (hijack) ─▶ [start] ─▶ run_streams ─▶ wait ─▶ exi
 from __future__ import annotations
 
 import os
+import time
 
 from carboy.cli import streams
 from carboy.client.transport import ServerError
-from carboy.errors import CarboyError, InvalidArgument, Unavailable
+from carboy.errors import Cancelled, CarboyError, InvalidArgument, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from carboy.client.transport import Connection, Response
 
 _SIGWINCH = 28
+_IMPATIENCE = 3.0  # seconds
 _NOT_FOUND = ("executable file not found", "no such file or directory", "system cannot find the file")
 _NOT_RUNNABLE = ("permission denied", "is a directory", "exec format error")
 
@@ -87,12 +89,24 @@ def make_watcher(*, proxy: bool, tty: bool) -> Watcher | None:
 def signal_handler(
     session: Session, container: str, terminal: Terminal, *, proxy: bool
 ) -> Callable[[int], None]:
-    """What to do with an arriving signal: resize, or pass it on."""
+    """What to do with an arriving signal: resize, or pass it on.
+
+    A program that is process 1 and has no handler is deaf to SIGINT: whoever presses ctrl-C three
+    times in a row wants to leave, as in Docker.
+    """
+    interrupts: list[float] = []
 
     def handle(number: int) -> None:
         from carboy.cli.signals import NOT_PROXIED, name_of
 
         name = name_of(number)
+        if name == "SIGINT" and proxy and os.isatty(0):
+            interrupts.append(time.monotonic())
+            if len(interrupts) > 2 and interrupts[-1] - interrupts[-3] < _IMPATIENCE:
+                raise Cancelled(
+                    f"left the container, which does not react to ctrl-C and runs on: "
+                    f"`carboy kill {container[:12]}` ends it; with --init the program would have ended"
+                )
         if number == _SIGWINCH:
             terminal.resize()
         elif proxy and name not in NOT_PROXIED:
