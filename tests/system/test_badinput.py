@@ -131,6 +131,8 @@ RUN = {
     "--blkio-weight=5": "1000",
     "--oom-score-adj=5000": "1000",
     "--platform=windows/amd64": "linux",
+    "--platform=linux/s390x": "does not match the specified platform",
+    "--pull=always": "pulling comes in a later version",
     "--runtime=foo": "foo",
     "--label==x": "NAME=VALUE",
     "--cidfile=/nonexist/x": "/nonexist",

@@ -11,7 +11,7 @@ import os
 
 from carboy.cli import attached
 from carboy.client.transport import ServerError, checked, finish_hijack
-from carboy.errors import CarboyError, Conflict, InvalidArgument, NotFound
+from carboy.errors import CarboyError, Conflict, InvalidArgument, NotFound, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,6 +63,10 @@ def create(session: Session, parsed: Parsed, streams: Streams) -> str:
 
     if parsed.text("pull", "missing") not in ("missing", "always", "never"):
         raise InvalidArgument(f"invalid --pull {parsed.text('pull')!r}: write missing, always or never")
+    if parsed.text("pull") == "always":
+        raise Unsupported(
+            "--pull=always: pulling comes in a later version: leave it out to use the image here"
+        )
     body = containerconfig.build(parsed, attached=(streams.stdin, streams.stdout, streams.stderr))
     if body["Tty"]:
         _console_size(body)

@@ -24,6 +24,7 @@ from carboy.engine.containers.index import Index
 from carboy.engine.containers.lifecycle import Lifecycle, hand_over, response_of, system_errors
 from carboy.engine.containers.parts import Parts
 from carboy.engine.containers.states import State
+from carboy.engine.images.configs import parse_platform
 from carboy.engine.images.service import ImageService
 from carboy.engine.images.users import CommitSubject, ContainerImage, ContainerUse
 from carboy.engine.logs import LogFile, replay
@@ -80,8 +81,6 @@ class Containers:
 
     def create(self, request: CreateRequest, *, name: str | None, platform: str | None) -> CreateResponse:
         """Make a container, ready to be started; nothing is left behind when it cannot be."""
-        if platform and platform.partition("/")[0] != "linux":
-            raise InvalidArgument(f"platform {platform[:40]!r} is not supported: only linux")
         container_id = secrets.token_hex(32)
         checked = check_name(name) if name else random_name(self.index.is_taken)
         self.index.reserve(checked, container_id)
@@ -89,6 +88,7 @@ class Containers:
             if not request.image:
                 raise InvalidArgument("no image was given: create needs the field Image")
             with self._images.pinned(request.image) as image:
+                _check_platform(platform, request.image, image)
                 return self._create(container_id, checked, request, image)
         except BaseException:
             self.index.release(checked, container_id)
@@ -591,6 +591,18 @@ class Attachment:
         options = LogOptions(stdout=self._options.stdout, stderr=self._options.stderr)
         with contextlib.suppress(InvalidArgument):
             replay(self._containers.logs(self._container.id, options), client)
+
+
+def _check_platform(unsafe_platform: str | None, unsafe_ref: str, image: ContainerImage) -> None:
+    """What was asked for must be what is here; an image that does not say is taken at its word."""
+    if not unsafe_platform:
+        return
+    wanted, actual = parse_platform(unsafe_platform), image.config.architecture
+    if "/" in unsafe_platform and actual and actual != wanted.architecture:
+        raise NotFound(
+            f"image with reference {unsafe_ref} was found but its platform (linux/{actual}) does not match "
+            f"the specified platform (linux/{wanted.architecture})"
+        )
 
 
 def _fill_defaults(config: ContainerConfig, host: HostConfig, container_id: str) -> None:
