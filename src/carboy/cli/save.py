@@ -40,6 +40,9 @@ def main(session: Session, parsed: Parsed) -> int:
         return 0
     if os.path.exists(output) and not os.path.isfile(output):
         raise UsageError(f"{output} is not a regular file: redirect standard output instead", 1)
+    folder = os.path.dirname(output) or "."
+    if not os.path.isdir(folder):
+        raise UsageError(f"cannot write {output}: there is no directory {folder}", 1)
     partial = f"{output}.{os.getpid()}.partial"
     descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

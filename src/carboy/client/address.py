@@ -58,12 +58,8 @@ def choose(environment: Mapping[str, str], where: Home, host_flag: str | None) -
     own = "unix://" + where.socket
     if host_flag:
         return parse(host_flag), False
-    url = environment.get("CARBOY_HOST")
-    if url:
-        address = parse(url)
-        return address, bool(address.path) and address.path == where.socket
-    url = environment.get("DOCKER_HOST")
-    return (parse(url), False) if url else (parse(own), True)
+    address = parse(environment.get("CARBOY_HOST") or environment.get("DOCKER_HOST") or own)
+    return address, address.path == where.socket
 
 
 def parse(url: str) -> Address:

@@ -20,6 +20,7 @@ def test_the_order_of_precedence() -> None:
     assert choose(DOCKER_HOST="tcp://h:1") == ("tcp://h:1", False)
     assert choose(DOCKER_HOST="tcp://h:1", CARBOY_HOST="unix:///s") == ("unix:///s", False)
     assert choose(CARBOY_RUN="/x", CARBOY_HOST="unix:///x/carboy.sock") == ("unix:///x/carboy.sock", True)
+    assert choose(DOCKER_HOST="unix:///run/carboy/carboy.sock") == ("unix:///run/carboy/carboy.sock", True)
     assert choose("unix:///run/carboy/carboy.sock") == ("unix:///run/carboy/carboy.sock", False)
 
 
