@@ -63,17 +63,17 @@ def become_monitor(socket: Socket, request: dict[str, Any], descriptors: list[in
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     keep_only(descriptors)
-    process.set_title(f"carboy monitor {str(request.get('id'))[:12]}")
-    process.set_name("carboy-monitor")
-    channel = Socket(fileno=descriptors[0])
     made = container.Container(
         str(request["id"]),
         str(request["bundle"]),
         request.get("launch") or {},
         descriptors[1] if request.get("rootfs") else None,
     )
+    made.begin()
+    process.set_title(f"carboy monitor {str(request.get('id'))[:12]}")
+    process.set_name("carboy-monitor")
     gc.enable()
-    supervisor.Monitor(request, channel, made).live()
+    supervisor.Monitor(request, Socket(fileno=descriptors[0]), made).live()
 
 
 def sweep(socket: Socket, request: dict[str, Any], descriptors: list[int]) -> None:

@@ -33,6 +33,7 @@ class Container:
         self.bundle = bundle
         self._options = options
         self._rootfs = rootfs
+        self._launcher: tuple[int, Socket] | None = None
         self._pid = 0
         self._pidfd = -1
         self._waiting: Socket | None = None
@@ -96,6 +97,11 @@ class Container:
 
     # In the monitor
 
+    def begin(self) -> None:
+        """Fork the launcher; before anything that can be done while it works."""
+        if self._launcher is None:
+            self._launcher = launcher.start(self._launch)
+
     def create(self, on_namespaces: Callable[[int], None]) -> Program:
         """Launch init up to its waiting for `start`; `on_namespaces` is told its pid early."""
 
@@ -103,7 +109,9 @@ class Container:
             self._paths = message["cgroup"]
             on_namespaces(int(message["namespaces"]))
 
-        launched = launcher.run(self._launch, hear)
+        self.begin()
+        assert self._launcher is not None
+        launched = launcher.finish(*self._launcher, hear)
         for pid in launched.result["reap"]:
             launcher.reap(pid)
         program = _program(int(launched.result["pid"]), launched.descriptors)

@@ -63,8 +63,8 @@ class Launched:
         self.descriptors = descriptors
 
 
-def run(work: Callable[[Teller], None], hear: Callable[[Message], None] | None = None) -> Launched:
-    """Do `work`, which ends with `Teller.finish`, in a child; raises the StepError that it raised."""
+def start(work: Callable[[Teller], None]) -> tuple[int, Socket]:
+    """Do `work`, which ends with `Teller.finish`, in a child: what `finish` waits for."""
     ours, theirs = sync.pair()
     monitor = os.getpid()
     launcher = os.fork()
@@ -75,6 +75,11 @@ def run(work: Callable[[Teller], None], hear: Callable[[Message], None] | None =
         finally:
             os._exit(0)
     theirs.close()
+    return launcher, ours
+
+
+def finish(launcher: int, ours: Socket, hear: Callable[[Message], None]) -> Launched:
+    """Hear what the launcher tells, until its result; raises the StepError that its work raised."""
     try:
         while True:
             packet, descriptors = connection.receive(ours)
@@ -85,7 +90,7 @@ def run(work: Callable[[Teller], None], hear: Callable[[Message], None] | None =
                     message["result"],
                     dict(zip(message["descriptors"], descriptors, strict=True)),
                 )
-            if "error" in message or not message or hear is None:
+            if "error" in message or not message:
                 break
             hear(message)
     except OSError as error:
