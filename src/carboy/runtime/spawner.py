@@ -130,12 +130,65 @@ def serve(socket: Socket) -> None:
                 os.close(fd)
 
 
+WARM_ROUNDS = 12
+"""CPython rewrites a function's code with faster instructions when it runs often (PEP 659: 8 times)."""
+
+
+def rehearse() -> None:
+    """What monitors and launchers do in each start: code that is rewritten here is not written to in them."""
+    from carboy.runtime import cgroups, spec, sync
+    from carboy.runtime.monitor.loop import Loop
+
+    loaded = spec.Spec(protocol.decode(protocol.encode(REHEARSED)))
+    layout = cgroups.read_layout()
+    cgroups.open_cgroup("/rehearsed", layout=layout).paths()
+    ours, theirs = sync.pair()
+    loop = Loop()
+    try:
+        one = connection.Connection(loop, ours, lambda message, _: dict(message), lambda _: None)
+        sync.send(theirs, {"seq": 1, "args": loaded.process.args if loaded.process else []})
+        loop.step(0)
+        one.send({"event": "rehearsed"})
+        sync.receive(theirs)
+        sync.receive(theirs)
+        one.close()
+    finally:
+        theirs.close()
+
+
+REHEARSED: dict[str, Any] = {
+    "ociVersion": "1.0.2",
+    "root": {"path": "rootfs"},
+    "hostname": "rehearsed",
+    "process": {
+        "args": ["true"],
+        "cwd": "/",
+        "env": ["PATH=/bin"],
+        "user": {"uid": 0, "gid": 0, "additionalGids": [0]},
+        "capabilities": {"bounding": ["CAP_CHOWN"], "effective": ["CAP_CHOWN"], "permitted": ["CAP_CHOWN"]},
+        "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 1024}],
+    },
+    "mounts": [
+        {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
+        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755", "size=65536k"]},
+    ],
+    "linux": {
+        "resources": {"devices": [{"allow": False, "access": "rwm"}], "pids": {"limit": 100}},
+        "namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount", "cgroup")],
+        "maskedPaths": ["/proc/kcore"],
+        "readonlyPaths": ["/proc/sys"],
+    },
+}
+
+
 def warm_up() -> None:
     """Import what children use, and do once what would be done in each of them."""
     from carboy.runtime import execute, launch, reaper
     from carboy.runtime.monitor import container, supervisor
 
     del container, execute, launch, reaper, supervisor
+    for _ in range(WARM_ROUNDS):
+        rehearse()
     gc.collect()
     gc.freeze()
     gc.disable()
