@@ -283,3 +283,20 @@ def test_a_terminal_has_size_resize_and_detach_keys(engine: Engine) -> None:
     terminal.type(b"exit 6\n")
     assert terminal.finish() == 6
     engine.run("rm", "tty")
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_three_interrupts_leave_a_container_that_is_deaf_to_them(engine: Engine) -> None:
+    terminal = Terminal(
+        engine, "run", "--name", "deaf", "--network", "none", IMAGE, "sh", "-c", "echo ready; exec sleep 60"
+    )
+    terminal.expect(b"ready")
+    for _ in range(3):  # each must have been taken: equal signals that are pending count once
+        terminal.type(b"\x03")
+        terminal.expect(b"^C")
+        while b"left the container" not in terminal.seen and select.select([terminal.fd], [], [], 0.3)[0]:
+            terminal.seen += os.read(terminal.fd, 4096)
+    assert b"left the container" in terminal.seen
+    assert terminal.finish() == 130
+    assert engine.text("inspect", "-f", "{{.State.Running}}", "deaf") == "true"
+    engine.run("rm", "-f", "deaf")

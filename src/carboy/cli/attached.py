@@ -10,7 +10,7 @@ import time
 
 from carboy.cli import streams
 from carboy.client.transport import ServerError
-from carboy.errors import Cancelled, CarboyError, InvalidArgument, Unavailable
+from carboy.errors import CarboyError, InvalidArgument, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,10 +103,11 @@ def signal_handler(
         if name == "SIGINT" and proxy and os.isatty(0):
             interrupts.append(time.monotonic())
             if len(interrupts) > 2 and interrupts[-1] - interrupts[-3] < _IMPATIENCE:
-                raise Cancelled(
+                session.fail(
                     f"left the container, which does not react to ctrl-C and runs on: "
-                    f"`carboy kill {container[:12]}` ends it; with --init the program would have ended"
+                    f"`carboy kill {container[:12]}` ends it; run with --init, the program would have ended"
                 )
+                raise KeyboardInterrupt
         if number == _SIGWINCH:
             terminal.resize()
         elif proxy and name not in NOT_PROXIED:
