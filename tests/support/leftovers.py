@@ -51,3 +51,9 @@ def processes(home: str) -> list[str]:
         if f"{home}/".encode() in arguments or any(link.startswith(f"{home}/") for link in links):
             found.append(f"process {name} {arguments!r}")
     return found
+
+
+def mounts_of_the_machine() -> set[str]:
+    """Every mount point, but those that a Docker daemon beside the tests comes and goes with."""
+    points = {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+    return {point for point in points if "/overlay2/" not in point and "docker" not in point}

@@ -16,6 +16,7 @@ from carboy.errors import CarboyError, InvalidArgument
 from carboy.formats.spawner import StepError
 from carboy.runtime import spec
 from carboy.runtime.command.inside import parse_user
+from support.leftovers import mounts_of_the_machine
 from support.oci import Running, base_config, bind, mount, rootfs, run
 
 __all__ = ["rootfs"]
@@ -114,7 +115,7 @@ def test_cve_2021_30465_a_race_of_links_never_mounts_outside(
     config = base_config(rootfs, "true")
     config["mounts"] += [mount("/a/deep/place", "tmpfs"), bind("/etc/hostname", "/a/file")]
     racing = exchange_for_ever(rootfs / "a", rootfs / "b")
-    before = Path("/proc/self/mountinfo").read_text()
+    before = mounts_of_the_machine()
     try:
         for _ in range(25):
             try:
@@ -125,7 +126,7 @@ def test_cve_2021_30465_a_race_of_links_never_mounts_outside(
         os.kill(racing, 9)
         os.waitpid(racing, 0)
     assert list(outside.iterdir()) == []
-    assert Path("/proc/self/mountinfo").read_text() == before
+    assert mounts_of_the_machine() <= before
 
 
 def test_cve_2022_29162_inheritable_capabilities_are_empty(rootfs: Path) -> None:
