@@ -6,7 +6,6 @@ The same tests for both: `carboy` speaks the Docker Engine API and nothing else.
 from __future__ import annotations
 
 import fcntl
-import importlib.util
 import io
 import json
 import os
@@ -102,8 +101,6 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 def carboy(home: Path) -> Iterator[Engine]:
-    if importlib.util.find_spec("carboy.daemon") is None:
-        pytest.skip("carboy.daemon is not there yet")
     engine = Engine({"CARBOY_ROOT": str(home / "root"), "CARBOY_RUN": str(home / "run")})
     for name in ("CARBOY_HOST", "DOCKER_HOST"):
         engine.environment.pop(name, None)
