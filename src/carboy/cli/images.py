@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import time
 
-from carboy.cli import human, table
+from carboy.cli import table
 from carboy.cli.ps import labels
 from carboy.cli.tag import split_tag
 from carboy.client import document
+from carboy.formats import human
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

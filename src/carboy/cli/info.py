@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from carboy.cli.human import binary_size
 from carboy.client import document
+from carboy.formats.human import binary_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

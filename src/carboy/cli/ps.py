@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 
-from carboy.cli import human, table
+from carboy.cli import table
 from carboy.client import document
+from carboy.formats import human
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from carboy.cli import human, table
+from carboy.cli import table
 from carboy.client import document
+from carboy.formats import human
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ Anonymous volumes only; with -a named ones too.
 
 from __future__ import annotations
 
-from carboy.cli import human, table
+from carboy.cli import table
 from carboy.cli.confirm import confirm
 from carboy.client import document
+from carboy.formats import human
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

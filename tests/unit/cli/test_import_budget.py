@@ -45,7 +45,7 @@ BUDGET = {
         }
         | {"carboy.cli.signals"},
     ),
-    "ps": (["ps", "-a"], {"carboy.cli.ps", "carboy.cli.table", "carboy.cli.human", "time"}),
+    "ps": (["ps", "-a"], {"carboy.cli.ps", "carboy.cli.table", "carboy.formats.human", "time"}),
     "start": (["start", "x"], ATTACHED | {"carboy.cli.start", "carboy.cli.launch", "carboy.cli.each"}),
     "stop": (["stop", "x"], {"carboy.cli.stop", "carboy.cli.each"}),
 }

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from carboy.cli import containerconfig, flags, human, terminal, units, values
+from carboy.cli import containerconfig, flags, terminal, units, values
 from carboy.cli.containerflags import CONTAINER_FLAGS
 from carboy.errors import InvalidArgument
+from carboy.formats import human
 
 if TYPE_CHECKING:
     from pathlib import Path

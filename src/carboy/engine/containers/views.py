@@ -10,6 +10,7 @@ from carboy.engine.containers.states import ALIVE, State
 from carboy.engine.spec.check import network_mode
 from carboy.engine.spec.mounts import PlannedMount
 from carboy.errors import InvalidArgument
+from carboy.formats import human
 from carboy.formats.dockerapi.containers import (
     ContainerInspect,
     ContainerState,
@@ -35,43 +36,14 @@ def shown_state(state: State) -> str:
     return State.CREATED.value if state is State.STARTING else state.value
 
 
-def human_duration(seconds: float) -> str:
-    """A length of time in Docker's words: `5 seconds`, `About a minute`, `3 hours`."""
-    whole = int(seconds)
-    if whole < 1:
-        return "Less than a second"
-    if whole == 1:
-        return "1 second"
-    if whole < 60:
-        return f"{whole} seconds"
-    minutes = whole // 60
-    if minutes == 1:
-        return "About a minute"
-    if minutes < 60:
-        return f"{minutes} minutes"
-    hours = int(seconds / 3600 + 0.5)
-    if hours == 1:
-        return "About an hour"
-    if hours < 48:
-        return f"{hours} hours"
-    for limit, unit, size in (
-        (24 * 14, "days", 24),
-        (24 * 60, "weeks", 24 * 7),
-        (24 * 730, "months", 24 * 30),
-    ):
-        if hours < limit:
-            return f"{hours // size} {unit}"
-    return f"{hours // 24 // 365} years"
-
-
 def status_text(container: Container, now: float) -> str:
     """`Up 5 minutes`, `Exited (0) 2 hours ago`, `Created`."""
     document = container.document
     match document.state:
         case State.RUNNING:
-            return f"Up {human_duration(now - document.started_at / 1e9)}"
+            return f"Up {human.duration(now - document.started_at / 1e9)}"
         case State.PAUSED:
-            return f"Up {human_duration(now - document.started_at / 1e9)} (Paused)"
+            return f"Up {human.duration(now - document.started_at / 1e9)} (Paused)"
         case State.RESTARTING:
             return f"Restarting ({document.exit_code}) {_ago(document.finished_at, now)}"
         case State.EXITED:
@@ -85,7 +57,7 @@ def status_text(container: Container, now: float) -> str:
 
 
 def _ago(moment: str, now: float) -> str:
-    return f"{human_duration(now - parse_rfc3339(moment) / 1e9)} ago" if moment else ""
+    return f"{human.duration(now - parse_rfc3339(moment) / 1e9)} ago" if moment else ""
 
 
 def summary(container: Container, paths: Paths, now: float) -> ContainerSummary:
