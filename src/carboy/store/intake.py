@@ -26,6 +26,7 @@ TAR_NAME = "layer.tar"
 # Every piece ends with taking the interpreter's lock, which a busy thread keeps for 5 ms: few, large pieces.
 _COPY = 1 << 24
 _READ = 1 << 20
+_HASH = 1 << 24
 
 
 class Reader(Protocol):
@@ -208,16 +209,17 @@ class Intake:
                     available = self.size
                     if self._failure is not None or (self._ended and available == done):
                         return
-                # A mapping is read without a copy; it begins at a page, and `done` may not.
+                # A mapping is read without a copy; it begins at a page, and `done` may not.  Its pages count as
+                # our memory while it lasts, and a slow hash can be far behind: a bounded piece at a time.
                 start = done & ~(mmap.PAGESIZE - 1)
-                length = available - start
+                length = min(available - start, _HASH)
                 with (
                     mmap.mmap(self._fd, length, prot=mmap.PROT_READ, offset=start) as mapped,
                     memoryview(mapped) as whole,
                     whole[done - start :] as view,
                 ):
                     self._hash.update(view)
-                done = available
+                done = start + length
         except (OSError, ValueError) as error:
             with self._changed:
                 self._failure = self._failure or error
