@@ -33,7 +33,7 @@ IMAGE = "busybox:test"
 APPLETS = str.split(
     "sh ls cat true false sleep echo id env ps mkdir head tail ip ping hostname grep mount touch seq yes "
     "printf stat tty stty sync chmod chown kill dd rm cp mv test expr wc sort cut tr nc readlink uname df "
-    "date dirname basename pwd nproc usleep ln find sed awk mknod chroot unshare ulimit"
+    "date dirname basename pwd nproc usleep ln find sed awk mknod chroot unshare ulimit httpd"
 )
 
 
@@ -65,8 +65,9 @@ class RequestError(AssertionError):
 class Daemon:
     """One daemon process and a client of it."""
 
-    def __init__(self, home: str) -> None:
+    def __init__(self, home: str, *options: str) -> None:
         self.home = home
+        self.options = options
         self.root = f"{home}/root"
         self.run = f"{home}/run"
         self.socket = f"{self.run}/carboy.sock"
@@ -89,7 +90,7 @@ class Daemon:
         command = [sys.executable, "-m", "carboy.daemon", "--root", self.root, "--run", self.run]
         with open(f"{self.home}/log", "ab") as log:
             self.process = subprocess.Popen(
-                [*command, "--host", self.host, "--ready-fd", str(tell)],
+                [*command, "--host", self.host, *self.options, "--ready-fd", str(tell)],
                 env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")},
                 pass_fds=[tell],
                 stdin=subprocess.DEVNULL,
@@ -232,11 +233,11 @@ def busybox_tar(extra: dict[str, tuple[int, bytes]] | None = None) -> bytes:
     return out.getvalue()
 
 
-def _running() -> Iterator[Daemon]:
+def _running(*options: str) -> Iterator[Daemon]:
     if os.getuid() != 0 or not shutil.which("busybox"):
         pytest.skip("needs root and busybox-static")
     home = tempfile.mkdtemp(prefix="carboy-test-")
-    running = Daemon(home)
+    running = Daemon(home, *options)
     try:
         running.start()
         running.make_image()
