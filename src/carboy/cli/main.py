@@ -18,20 +18,22 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from carboy.cli.flags import Parsed
+    from carboy.cli.session import Session
 
 GLOBAL_FLAGS = (
-    ("host", "H", "string", "Daemon to speak to: unix:///path or tcp://host:port"),
+    ("config", "", "string", "Directory of config.json and of contexts (~/.docker)"),
+    ("context", "c", "string", "Context to use: overrides DOCKER_HOST and `carboy context use`"),
     ("debug", "D", "bool", "Show tracebacks"),
+    ("host", "H", "list", "Daemon to speak to: unix:///path, tcp://host:port or ssh://user@host"),
+    ("log-level", "l", "string", "debug, info, warn, error or fatal: debug shows tracebacks"),
+    ("tls", "", "bool", "Use TLS; implied by --tlsverify"),
+    ("tlscacert", "", "string", "Trust only this authority (~/.docker/ca.pem)"),
+    ("tlscert", "", "string", "Our certificate (~/.docker/cert.pem)"),
+    ("tlskey", "", "string", "The key of our certificate (~/.docker/key.pem)"),
+    ("tlsverify", "", "bool", "Use TLS and verify the daemon"),
     ("version", "v", "bool", "Show the version"),
-    ("config", "", "string", "Accepted for Docker's sake; there is nothing to configure"),
-    ("log-level", "l", "string", "Accepted for Docker's sake"),
-    ("context", "c", "no", ""),
-    ("tls", "", "no:bool", ""),
-    ("tlsverify", "", "no:bool", ""),
-    ("tlscacert", "", "no", ""),
-    ("tlscert", "", "no", ""),
-    ("tlskey", "", "no", ""),
 )
+LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 
 def main() -> None:
@@ -45,7 +47,7 @@ def run(arguments: list[str]) -> int:
     name = ""
     try:
         options = flags.parse(GLOBAL_FLAGS, arguments, interspersed=False)
-        debug = options.flag("debug")
+        debug = options.flag("debug") or _level(options) == "debug"
         name, rest = find(options.arguments)
         if options.flag("version"):
             from carboy import __version__
@@ -113,24 +115,34 @@ def _dispatch(name: str, rest: list[str], options: Parsed) -> int:
     if parsed.flag("help"):
         return _help([name], wanted=True)
     _check_count(name, len(parsed.arguments), *command.ARGUMENTS)
-    from carboy.cli.session import Session
-    from carboy.client.address import choose, home
-    from carboy.client.transport import Client
+    from carboy.cli.session import open_session
 
-    where = home(os.environ, os.getuid())
-    address, own = choose(os.environ, where, options.text("host") or None)
-
-    def wake() -> None:
-        from carboy.client.wake import wake
-
-        wake(where, address)
-
-    client = Client(address, wake if own else None)
+    session = open_session(options, offline=getattr(command, "OFFLINE", False))
+    if session.settings.data:
+        _fill_in(name, command, parsed, session)
     try:
-        code: int = command.main(Session(client, address, where, command=name, own=own), parsed)
+        code: int = command.main(session, parsed)
     finally:
-        client.close()
+        session.client.close()
     return code
+
+
+def _fill_in(name: str, command: ModuleType, parsed: Parsed, session: Session) -> None:
+    """Flags that were not given take their values from config.json: detach keys, formats of lists."""
+    settings = session.settings
+    keys = settings.detach_keys
+    if keys and not parsed.given("detach-keys") and any(row[0] == "detach-keys" for row in command.FLAGS):
+        parsed.values["detach-keys"] = keys
+    template = settings.format_of(name)
+    if template and not parsed.given("format") and not parsed.flag("quiet"):
+        parsed.values["format"] = template
+
+
+def _level(options: Parsed) -> str:
+    level = options.text("log-level", "info")
+    if level not in (*LEVELS, "trace", "warning", "panic"):
+        raise flags.UsageError(f"unable to parse logging level: {level}", 1)
+    return level
 
 
 def _check_count(name: str, count: int, least: int, most: int | None) -> None:

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import os
 
+from carboy.client import address, config, endpoint
+from carboy.client.transport import Client
+from carboy.errors import CarboyError, InvalidArgument
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from carboy.client.address import Address, Home
-    from carboy.client.transport import Client
+    from carboy.cli.flags import Parsed
+    from carboy.client.address import Home
+    from carboy.client.config import UserConfig
+    from carboy.client.endpoint import Endpoint, Wish
 
 
 class Session:
-    """One run of the command line."""
+    """One run of the command line; nothing is connected before the first request."""
 
-    def __init__(self, client: Client, address: Address, home: Home, *, command: str, own: bool) -> None:
+    def __init__(
+        self, client: Client, endpoint: Endpoint, home: Home, wish: Wish, settings: UserConfig
+    ) -> None:
         self.client = client
-        self.address = address
+        self.address = endpoint.address
+        self.context = endpoint.context
+        self.own = endpoint.own
         self.home = home
-        self.command = command
-        self.own = own
+        self.wish = wish
+        self.settings = settings
 
     def out(self, text: str) -> None:
         """Write a line to standard output at once."""
@@ -31,6 +41,59 @@ class Session:
     def fail(self, message: str) -> None:
         """Report an error that does not end the command (one of several objects)."""
         self.warn("carboy: " + message)
+
+
+def open_session(options: Parsed, *, offline: bool) -> Session:
+    """The session of these global flags; an `offline` command also runs when its daemon cannot be named."""
+    environment = os.environ
+    wish = _wish(options)
+    settings = config.load(config.directory(environment, wish.config))
+    if settings.warning:
+        write_all(2, f"WARNING: {settings.warning}\n".encode("utf-8", "surrogateescape"))
+    where = address.home(environment, os.getuid())
+    try:
+        chosen = endpoint.resolve(wish, environment, settings, where)
+    except CarboyError:
+        if not offline:
+            raise
+        own = address.parse("unix://" + where.socket)
+        chosen = endpoint.Endpoint(own, context=endpoint.DEFAULT, own=False)
+
+    def wake() -> None:
+        from carboy.client.wake import wake
+
+        wake(where, chosen.address)
+
+    client = Client(
+        chosen.address,
+        wake if chosen.own else None,
+        headers=settings.headers if settings.data else (),
+        version=_version(environment.get("DOCKER_API_VERSION", "")),
+    )
+    return Session(client, chosen, where, wish, settings)
+
+
+def _wish(options: Parsed) -> endpoint.Wish:
+    if not options.values and not options.lists:
+        return endpoint.Wish(hosts=[])
+    values = options.values
+    return endpoint.Wish(
+        hosts=options.list("host"),
+        context=options.text("context"),
+        config=options.text("config"),
+        tls=options.flag("tls"),
+        verify=options.flag("tlsverify") if options.given("tlsverify") else None,
+        ca=values.get("tlscacert"),
+        cert=values.get("tlscert"),
+        key=values.get("tlskey"),
+    )
+
+
+def _version(unsafe_text: str) -> str:
+    """The API version that DOCKER_API_VERSION asks for."""
+    if unsafe_text and not unsafe_text.replace(".", "", 1).isdigit():
+        raise InvalidArgument(f"invalid DOCKER_API_VERSION {unsafe_text!r}: write a version as 1.51")
+    return unsafe_text
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:

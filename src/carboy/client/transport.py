@@ -1,7 +1,7 @@
-"""Connections to the daemon: unix and tcp, blocking, one request at a time.
+"""Connections to the daemon: unix, tcp, TLS and ssh, blocking, one request at a time.
 
 `_socket` is used directly: the `socket` module imports enum and selectors, which costs
-as much as half an interpreter's start.
+as much as half an interpreter's start.  TLS and ssh are loaded when an address wants them.
 
     Client ─▶ Connection (kept alive, reused) ─▶ Response: .status .read() .chunks()
            └▶ hijack(): a Connection of its own that the caller owns from then on
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     from carboy.client.address import Address
     from carboy.client.document import Json, JsonValue
+    from carboy.client.tls import TlsStream
 
+    Stream = _socket.socket | TlsStream
     Query = tuple[tuple[str, str], ...]
 
 BUFFER = 256 * 1024
@@ -42,7 +44,18 @@ class Connection:
     """A connected stream socket that speaks HTTP."""
 
     def __init__(self, address: Address) -> None:
-        self.socket = _connect(address)
+        self.helper = 0  # the process that carries it, if one does
+        self.socket: Stream
+        if address.ssh:
+            from carboy.client import ssh
+
+            self.socket, self.helper = ssh.connect(address)
+        elif address.tls is not None:
+            from carboy.client import tls
+
+            self.socket = tls.wrap(_connect(address), address, address.tls)
+        else:
+            self.socket = _connect(address)
         self.rest = b""
 
     def fileno(self) -> int:
@@ -73,6 +86,11 @@ class Connection:
 
     def close(self) -> None:
         self.socket.close()
+        if self.helper:
+            from carboy.client import ssh
+
+            ssh.end(self.helper)
+            self.helper = 0
 
 
 class Response:
@@ -150,9 +168,18 @@ class Response:
 class Client:
     """The daemon, as seen by a command; `wake` is called once when nothing answers."""
 
-    def __init__(self, address: Address, wake: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        address: Address,
+        wake: Callable[[], None] | None = None,
+        *,
+        headers: tuple[tuple[str, str], ...] = (),
+        version: str = "",
+    ) -> None:
         self.address = address
         self._wake = wake
+        self._headers = headers
+        self._prefix = "/v" + version if version else ""
         self._idle: list[Connection] = []
         self._opened: list[Connection] = []
 
@@ -223,7 +250,8 @@ class Client:
             headers = (*headers, ("Content-Type", "application/json"))
         elif upload is not None:
             headers = (*headers, ("Content-Type", "application/x-tar"))
-        target = http.quote(path) + http.query(query)
+        headers += self._headers
+        target = self._prefix + http.quote(path) + http.query(query)
         length = None if method in ("GET", "HEAD") and not data else len(data)
         head = http.request_head(
             method, target, host=self._host(), headers=headers, length=length, chunked=upload is not None
@@ -274,7 +302,8 @@ class Client:
         return response.headers.get("server", "").startswith("Carboy/")
 
     def _host(self) -> str:
-        return self.address.host or "carboy"
+        host = self.address.host
+        return f"[{host}]" if ":" in host else host or "carboy"
 
 
 def finish_hijack(connection: Connection) -> Response:

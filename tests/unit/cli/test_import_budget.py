@@ -28,6 +28,8 @@ ALWAYS = {
     "carboy.cli.session",
     "carboy.client",
     "carboy.client.address",
+    "carboy.client.config",
+    "carboy.client.endpoint",
     "carboy.client.document",
     "carboy.client.transport",
     "carboy.formats",
