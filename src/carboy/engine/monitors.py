@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -326,6 +326,7 @@ class Spawner:
         run_directory: str,
         launch: Message,
         rootfs: int | None,
+        mounts: Sequence[int] = (),
     ) -> Channel:
         """Have a monitor forked; gives its channel, in direct mode."""
         message = encode(
@@ -335,11 +336,12 @@ class Spawner:
                 run_directory=run_directory,
                 launch=launch,
                 has_rootfs=rootfs is not None,
+                mounts=len(mounts),
             )
         )
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            self._send(message, [theirs.fileno()] if rootfs is None else [theirs.fileno(), rootfs])
+            self._send(message, [theirs.fileno(), *([] if rootfs is None else [rootfs]), *mounts])
         except BaseException:
             ours.close()
             raise
@@ -468,6 +470,7 @@ class Exit:
     oom: bool
     finished_at: str
     error: str = ""
+    health: Message | None = None
 
 
 def read_exit(bundle: str) -> Exit | None:
@@ -487,6 +490,7 @@ def exit_from_message(message: Message) -> Exit:
         oom=bool(message.get("oom")),
         finished_at=str(message.get("finished_at") or ""),
         error=text,
+        health=message.get("health") or None,
     )
 
 

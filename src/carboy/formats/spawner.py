@@ -4,7 +4,7 @@ Every message is one packet on a SOCK_SEQPACKET unix socket: a JSON object, with
 descriptors beside it (SCM_RIGHTS).  Anything large (the OCI configuration) is in the
 bundle on disk, so that a packet stays far below the kernel's limit.
 
-    daemon ──(socketpair)──────────▶ spawner        MonitorRequest + [channel, rootfs?]
+    daemon ──(socketpair)──────────▶ spawner        MonitorRequest + [channel, rootfs?, mounts…]
                                        │ fork
     daemon ──(socketpair)──────────▶ spawner        SweepRequest + [told]
     daemon ◀──(channel, socketpair)── monitor       events, replies
@@ -48,8 +48,10 @@ a newer daemon can go on speaking to older monitors.
     namespaces   pid
     created      pid, warnings
     failed       error {category, errno, step, text}
-    exited       exit_code, oom, finished_at, error?
+    exited       exit_code, oom, finished_at, error?, health? {status, failing_streak, log}
     oom          -
+    probe        exec_id          a health check begins
+    health       exec_id, status, changed, failing_streak, result {start, end, exit_code, output}
     exec_exited  exec_id, exit_code
     detached     exec_id?         a client used its detach keys
 
@@ -73,7 +75,7 @@ VERSION = 1
 MAX_PACKET = 128 * 1024
 """Bytes of JSON in one packet; larger things are passed as files."""
 
-MAX_DESCRIPTORS = 8
+MAX_DESCRIPTORS = 64
 
 
 def encode(message: dict[str, Any]) -> bytes:
@@ -134,12 +136,14 @@ def monitor_request(
     run_directory: str,
     launch: dict[str, Any],
     has_rootfs: bool,
+    mounts: int = 0,
 ) -> dict[str, Any]:
     """The message that makes the spawner fork a monitor.
 
     bundle: `<root>/containers/<id>`, holding config.json; exit.json is written there.
     run_directory: `<run>/containers/<id>`: monitor.sock and monitor.json are put there.
     has_rootfs: a second descriptor is the detached mount of the root filesystem.
+    mounts: how many further descriptors are detached mounts (of images), named by `carboy.descriptor=N`.
     launch: see `LAUNCH_FIELDS`.
     """
     return {
@@ -150,6 +154,7 @@ def monitor_request(
         "run": run_directory,
         "launch": launch,
         "rootfs": has_rootfs,
+        "mounts": mounts,
     }
 
 
@@ -165,6 +170,7 @@ LAUNCH_FIELDS = {
     "stdin": "bool: the container's stdin is a pipe (else /dev/null)",
     "stdin_once": "bool: close stdin when the first attached client with stdin goes",
     "init": "bool: a reaping PID 1 in front of the program",
+    "health": "{args, interval, timeout, start_period, start_interval (seconds), retries}",
     "log": "{driver: json-file|none, path, max_size (bytes, 0 = no limit), max_file, attrs {..}}",
     "stop_signal": "int",
     "seccomp_cache": "directory of compiled filters",

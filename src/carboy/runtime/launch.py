@@ -12,7 +12,7 @@ import os
 from carboy.errors import InvalidArgument
 from carboy.formats.spawner import StepError
 from carboy.linux import capabilities, namespaces, process
-from carboy.runtime import clone, hooks, init, labels, rootfs, seccomp, sync
+from carboy.runtime import clone, hooks, init, labels, seccomp, sources, sync
 from carboy.runtime.spec import NAMESPACES
 from carboy.runtime.streams import Streams
 from carboy.runtime.sync import Failing
@@ -53,7 +53,7 @@ class Plan:
         self.bundle = bundle
         self.place = bundle
         self.streams = streams
-        self.sources: rootfs.Sources
+        self.sources: sources.Sources
         self.joined: dict[str, int] = {}
         self.cgroup_paths: dict[str, str] = {}
         self.layout: Layout | None = None
@@ -163,10 +163,12 @@ def create(
     seccomp_cache: str | None = None,
     start_socket: Socket | None = None,
     on_fork: Callable[[int], None] | None = None,
+    mount_fds: list[int] | None = None,
 ) -> Created:
     """Make a container up to the point where only `start` is missing.
 
     rootfs_fd: a detached mount to use instead of `spec.root_path`; it stays the caller's.
+    mount_fds: detached mounts that `carboy.descriptor=N` names; they stay the caller's, too.
     on_namespaces(pid, pidfd): called as soon as the namespaces are there, while init goes on.
     start_socket: a listening socket on which init waits for `start`, from whatever process (carboy-runtime).
     on_fork(pid): the caller is a launcher (monitor/launcher.py): init becomes the child of its parent, who
@@ -190,7 +192,7 @@ def create(
         plan.layout = cgroup.layout if cgroup is not None else None
         _open_namespaces(plan)
         with Failing("rootfs"):
-            plan.sources = rootfs.open_sources(spec, bundle, rootfs_fd)
+            plan.sources = sources.open_sources(spec, bundle, rootfs_fd, mount_fds or [])
         return _birth(plan, cgroup, on_namespaces)
     except BaseException:
         streams.close()

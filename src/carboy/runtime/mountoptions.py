@@ -43,16 +43,26 @@ IGNORED = frozenset(
 )
 
 
+PRIVATE = "carboy."
+"""Words between our engine and our runtime, for bind mounts:
+
+    carboy.subpath=PATH     only what lies there below the source, resolved inside it
+    carboy.descriptor=N     the source is the Nth mount that came with the request
+    carboy.process=PID      the source is a path in the root of that process
+"""
+
+
 class Options:
     """What the words of one mount mean.
 
     attr_set, attr_clr: for the mount; recursive_set, recursive_clr: for all mounts below it.
     data: [(key, value or None)] for the filesystem.
+    subpath, descriptor, process: see `PRIVATE`.
     """
 
     __slots__ = (
-        *("attr_clr", "attr_set", "bind", "copy_up", "data", "idmap", "propagation", "recursive"),
-        *("recursive_clr", "recursive_set"),
+        *("attr_clr", "attr_set", "bind", "copy_up", "data", "descriptor", "idmap", "process"),
+        *("propagation", "recursive", "recursive_clr", "recursive_set", "subpath"),
     )
 
     def __init__(self) -> None:
@@ -60,7 +70,8 @@ class Options:
         self.propagation: list[tuple[int, bool]] = []
         self.data: list[tuple[str, str | None]] = []
         self.bind = self.recursive = self.copy_up = False
-        self.idmap = ""
+        self.idmap = self.subpath = ""
+        self.descriptor, self.process = -1, 0
 
 
 def parse(words: list[str]) -> Options:
@@ -87,9 +98,21 @@ def _read(options: Options, word: str) -> None:
         options.idmap = word
     elif word in SUPERBLOCK_FLAGS:
         options.data.append((word, None))
+    elif word.startswith(PRIVATE):
+        _read_private(options, word)
     elif word not in IGNORED and word:
         key, equals, value = word.partition("=")
         options.data.append((key, value if equals else None))
+
+
+def _read_private(options: Options, word: str) -> None:
+    key, _, value = word[len(PRIVATE) :].partition("=")
+    if key == "subpath" and value:
+        options.subpath = value
+    elif key in ("descriptor", "process") and value.isascii() and value.isdigit():
+        setattr(options, key, int(value))
+    else:
+        raise InvalidArgument(f"config: mount option {word[:80]!r} is not known")
 
 
 def _merge(attr_set: int, attr_clr: int, pair: tuple[int, int]) -> tuple[int, int]:

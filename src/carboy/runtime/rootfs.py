@@ -3,13 +3,14 @@
 Nothing here joins strings with untrusted paths: targets are opened inside the root with
 openat2, mounts are made detached and then attached to those descriptors.
 
-    parent   Sources.open(): the root and every bind source, as detached copies of the host's mounts
+    parent   sources.open_sources: the root and every bind source, as detached mounts
     init     attach_root ─▶ mounts in their order ─▶ devices, links, console
              ─▶ masked and read-only paths ─▶ pivot
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -17,7 +18,7 @@ from carboy.errors import InvalidArgument, Unsupported
 from carboy.linux import mount as m
 from carboy.linux import paths, terminal
 from carboy.linux.paths import create_file_in_root, make_directories_in_root, open_in_root
-from carboy.runtime import cgroups, clone, mountoptions
+from carboy.runtime import cgroups, mountoptions
 from carboy.runtime.copyup import copy_up
 from carboy.runtime.mountoptions import Options
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from carboy.runtime.cgroups.hierarchy import Hierarchy
+    from carboy.runtime.sources import Sources
     from carboy.runtime.spec import Device, Mount, Spec
 
 PSEUDO = ("proc", "sysfs")
@@ -56,79 +58,6 @@ DEFAULT_LINKS = (
     ("/dev/stderr", "/proc/self/fd/2"),
     ("/dev/ptmx", "pts/ptmx"),
 )
-
-
-class Sources:
-    """What the parent opens in the host's namespaces and init inherits: detached mounts.
-
-    root: the root filesystem.  binds: by position in `spec.mounts`.
-    """
-
-    __slots__ = ("binds", "root")
-
-    def __init__(self, root: int, binds: dict[int, int]) -> None:
-        self.root = root
-        self.binds = binds
-
-    def close(self) -> None:
-        """Close all of them (in the parent, after the fork)."""
-        for fd in (self.root, *self.binds.values()):
-            os.close(fd)
-
-
-def open_sources(spec: Spec, bundle: str, rootfs_fd: int | None) -> Sources:
-    """Open the root and every bind source; paths are the operator's, relative ones below the bundle."""
-    if rootfs_fd is not None:
-        root = os.dup(rootfs_fd)
-    else:
-        path = os.path.join(bundle, spec.root_path)
-        root = m.open_tree(m.AT_FDCWD, path, m.OPEN_TREE_CLONE | m.AT_RECURSIVE)
-        if not stat.S_ISDIR(os.fstat(root).st_mode):
-            os.close(root)
-            raise InvalidArgument(f"root filesystem {path} is not a directory")
-    sources = Sources(root, {})
-    try:
-        for position, one in enumerate(spec.mounts):
-            options = mountoptions.parse(one.options)
-            if options.bind or one.kind == "bind":
-                fd = _open_bind(os.path.join(bundle, one.source), options)
-                sources.binds[position] = fd
-                if options.idmap or one.uid_mappings or one.gid_mappings:
-                    _map_ids(fd, one, options, spec)
-            elif options.idmap or one.uid_mappings or one.gid_mappings:
-                raise Unsupported(f"{one.destination}: only bind mounts can have id mappings")
-    except BaseException:
-        sources.close()
-        raise
-    return sources
-
-
-def _open_bind(source: str, options: Options) -> int:
-    try:
-        flags = m.OPEN_TREE_CLONE | (m.AT_RECURSIVE if options.recursive else 0)
-        fd = m.open_tree(m.AT_FDCWD, source, flags)
-    except FileNotFoundError as error:
-        raise InvalidArgument(f"bind source {source} does not exist") from error
-    except OSError as error:
-        raise InvalidArgument(f"bind source {source}: {error.strerror}") from error
-    return fd
-
-
-def _map_ids(fd: int, one: Mount, options: Options, spec: Spec) -> None:
-    """Idmap the detached bind mount: by its own mappings, else by those of the container's user namespace."""
-    uids = one.uid_mappings or spec.linux.uid_mappings
-    gids = one.gid_mappings or spec.linux.gid_mappings
-    if not uids or not gids:
-        raise InvalidArgument(f"{one.destination}: an id-mapped mount needs uidMappings and gidMappings")
-    try:
-        namespace = clone.user_namespace(uids, gids)
-        try:
-            flags = m.AT_EMPTY_PATH | (m.AT_RECURSIVE if options.idmap == "ridmap" else 0)
-            m.mount_setattr(fd, b"", flags, attr_set=m.MOUNT_ATTR_IDMAP, userns_fd=namespace)
-        finally:
-            os.close(namespace)
-    except OSError as error:
-        raise Unsupported(f"{one.destination}: cannot map the ids of {one.source}: {error}") from error
 
 
 class Builder:
@@ -182,6 +111,8 @@ class Builder:
         if source is not None:
             self._bind(one, options, source)
             return
+        if one.kind == "tmpfs":
+            self._keep_mode(one, options)
         target = self._directory(one)
         try:
             if one.kind != "proc":
@@ -203,6 +134,17 @@ class Builder:
                 os.close(mounted)
         finally:
             os.close(target)
+
+    def _keep_mode(self, one: Mount, options: Options) -> None:
+        """As runc: a tmpfs without a mode of its own gets that of the directory which it covers."""
+        if any(key == "mode" for key, _ in options.data):
+            return
+        try:
+            covered = open_in_root(self.root, one.destination, os.O_PATH | os.O_DIRECTORY)
+        except OSError:
+            return
+        options.data.append(("mode", f"{stat.S_IMODE(os.fstat(covered).st_mode):o}"))
+        os.close(covered)
 
     def _directory(self, one: Mount) -> int:
         """The descriptor of the mount's target, made when it is missing."""
@@ -240,6 +182,8 @@ class Builder:
 
     def _bind(self, one: Mount, options: Options, source: int) -> None:
         """Attach a bind source; its target is made as a directory or file, like the source."""
+        if options.subpath and options.descriptor >= 0:
+            source = self._part(source, options.subpath, one)
         if stat.S_ISDIR(os.fstat(source).st_mode):
             target = make_directories_in_root(self.root, one.destination)
         else:
@@ -255,6 +199,34 @@ class Builder:
             self._propagate(source, options)
         finally:
             os.close(target)
+
+    @staticmethod
+    def _part(source: int, subpath: str, one: Mount) -> int:
+        """A detached copy of what lies at `subpath` of a detached mount (an image)."""
+        try:
+            found = open_in_root(source, subpath, os.O_PATH)
+        except OSError as error:
+            raise InvalidArgument(
+                f"{one.destination}: cannot use {subpath!r} of {one.source}: {error.strerror}"
+            ) from error
+        flags = m.OPEN_TREE_CLONE | m.AT_EMPTY_PATH | m.AT_RECURSIVE
+        try:
+            try:
+                return m.open_tree(found, b"", flags)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+            # Before Linux 6.15 only what is attached can be copied: over / of this namespace, which
+            # keeps its own root below, for a moment.
+            place = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            m.attach(source, place)
+            os.close(place)
+            try:
+                return m.open_tree(found, b"", flags)
+            finally:
+                m.umount2(f"/proc/self/fd/{source}", m.MNT_DETACH)
+        finally:
+            os.close(found)
 
     @staticmethod
     def _refuse_proc(target: int, one: Mount, source: int = -1) -> None:

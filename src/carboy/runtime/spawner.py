@@ -69,6 +69,7 @@ def become_monitor(socket: Socket, request: dict[str, Any], descriptors: list[in
         request.get("launch") or {},
         descriptors[1] if request.get("rootfs") else None,
     )
+    made.mounts = descriptors[2:]
     made.begin()
     process.set_title(f"carboy monitor {str(request.get('id'))[:12]}")
     process.set_name("carboy-monitor")
@@ -102,6 +103,11 @@ WORK = {"monitor": become_monitor, "sweep": sweep}
 """What a child does, by request."""
 
 
+def _expected(request: dict[str, Any]) -> int:
+    """How many descriptors come with a request."""
+    return 1 + bool(request.get("rootfs")) + int(request.get("mounts") or 0)
+
+
 def serve(socket: Socket) -> None:
     """Fork a monitor for each request until the daemon goes."""
     while True:
@@ -114,7 +120,7 @@ def serve(socket: Socket) -> None:
         try:
             request = protocol.decode(packet)
             work = WORK.get(str(request.get("op")))
-            if work is None or len(descriptors) != (2 if request.get("rootfs") else 1):
+            if work is None or len(descriptors) != _expected(request):
                 continue
             if os.fork() == 0:
                 try:

@@ -33,6 +33,7 @@ class Container:
         self.bundle = bundle
         self._options = options
         self._rootfs = rootfs
+        self.mounts: list[int] = []
         self._launcher: tuple[int, Socket] | None = None
         self._pid = 0
         self._pidfd = -1
@@ -59,6 +60,7 @@ class Container:
                 container_id=self.container_id,
                 bundle=self.bundle,
                 rootfs_fd=self._rootfs,
+                mount_fds=self.mounts,
                 streams=_wanted(self._options),
                 cgroup=group,
                 init=bool(self._options.get("init")),
@@ -126,6 +128,8 @@ class Container:
         if self._rootfs is not None:
             os.close(self._rootfs)
             self._rootfs = None
+        while self.mounts:
+            os.close(self.mounts.pop())
         return program
 
     def start(self) -> None:
@@ -152,8 +156,15 @@ class Container:
         return _program(made.pid, _ends(made))
 
     def _prepare(self, request: Message) -> tuple[spec.Process, Filter | None]:
-        """In the child of an exec."""
-        process_ = spec.parse_process(request["process"])
+        """In the child of an exec; `inherit`: as the container's own program, but with other arguments."""
+        if request.get("inherit"):
+            found = self._load().process
+            if found is None:
+                raise InvalidArgument("the configuration has no process")
+            process_ = found
+            process_.args, process_.terminal = list(request["process"]["args"]), False
+        else:
+            process_ = spec.parse_process(request["process"])
         with sync.Failing("label"):
             labels.require(process_)
         with sync.Failing("seccomp"):
