@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": BOTTOM | {"formats", "client"},
 }
 
-RUNTIME_FORMATS = {"spawner", "stdcopy", "jsonlog"}
+RUNTIME_FORMATS = {"cgroupstat", "spawner", "stdcopy", "jsonlog"}
 """The modules of formats that the runtime may use: they import the standard library only."""
 
 IMPURE = {"os", "socket", "subprocess", "time", "select", "pathlib", "shutil", "tempfile", "ctypes"}

@@ -161,11 +161,47 @@ class Mount(Document, kw_only=True, omit_defaults=True):
     tmpfs_options: TmpfsOptions | None = None
 
 
-class HostConfig(Document, kw_only=True):
-    """What depends on the host: resources, mounts, isolation, lifetime.
+class Resources(Document, kw_only=True):
+    """The limits of a container and its devices: what `update` takes too.
 
     None where "not given" differs from zero, empty or false.
     """
+
+    cpu_shares: int = 0
+    memory: int = 0
+    nano_cpus: int = 0
+    cgroup_parent: str = ""
+    blkio_weight: int = 0
+    blkio_weight_device: list[WeightDevice] = field(default_factory=list)
+    blkio_device_read_bps: list[ThrottleDevice] = field(default_factory=list)
+    blkio_device_write_bps: list[ThrottleDevice] = field(default_factory=list)
+    blkio_device_read_iops: list[ThrottleDevice] = field(default_factory=list, name="BlkioDeviceReadIOps")
+    blkio_device_write_iops: list[ThrottleDevice] = field(default_factory=list, name="BlkioDeviceWriteIOps")
+    cpu_period: int = 0
+    cpu_quota: int = 0
+    cpu_realtime_period: int = 0
+    cpu_realtime_runtime: int = 0
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    devices: list[DeviceMapping] = field(default_factory=list)
+    device_cgroup_rules: list[str] = field(default_factory=list)
+    device_requests: list[DeviceRequest] = field(default_factory=list)
+    kernel_memory: int = 0
+    kernel_memory_tcp: int = field(default=0, name="KernelMemoryTCP")
+    memory_reservation: int = 0
+    memory_swap: int = 0
+    memory_swappiness: int | None = None
+    oom_kill_disable: bool | None = None
+    pids_limit: int | None = None
+    ulimits: list[Ulimit] = field(default_factory=list)
+    cpu_count: int = 0
+    cpu_percent: int = 0
+    io_maximum_iops: int = field(default=0, name="IOMaximumIOps")
+    io_maximum_bandwidth: int = field(default=0, name="IOMaximumBandwidth")
+
+
+class HostConfig(Resources, kw_only=True):
+    """What depends on the host: resources, mounts, isolation, lifetime."""
 
     binds: list[str] = field(default_factory=list)
     container_id_file: str = field(default="", name="ContainerIDFile")
@@ -203,38 +239,6 @@ class HostConfig(Document, kw_only=True):
     sysctls: dict[str, str] = field(default_factory=dict)
     runtime: str = ""
     isolation: str = ""
-    # resources
-    cpu_shares: int = 0
-    memory: int = 0
-    nano_cpus: int = 0
-    cgroup_parent: str = ""
-    blkio_weight: int = 0
-    blkio_weight_device: list[WeightDevice] = field(default_factory=list)
-    blkio_device_read_bps: list[ThrottleDevice] = field(default_factory=list)
-    blkio_device_write_bps: list[ThrottleDevice] = field(default_factory=list)
-    blkio_device_read_iops: list[ThrottleDevice] = field(default_factory=list, name="BlkioDeviceReadIOps")
-    blkio_device_write_iops: list[ThrottleDevice] = field(default_factory=list, name="BlkioDeviceWriteIOps")
-    cpu_period: int = 0
-    cpu_quota: int = 0
-    cpu_realtime_period: int = 0
-    cpu_realtime_runtime: int = 0
-    cpuset_cpus: str = ""
-    cpuset_mems: str = ""
-    devices: list[DeviceMapping] = field(default_factory=list)
-    device_cgroup_rules: list[str] = field(default_factory=list)
-    device_requests: list[DeviceRequest] = field(default_factory=list)
-    kernel_memory: int = 0
-    kernel_memory_tcp: int = field(default=0, name="KernelMemoryTCP")
-    memory_reservation: int = 0
-    memory_swap: int = 0
-    memory_swappiness: int | None = None
-    oom_kill_disable: bool | None = None
-    pids_limit: int | None = None
-    ulimits: list[Ulimit] = field(default_factory=list)
-    cpu_count: int = 0
-    cpu_percent: int = 0
-    io_maximum_iops: int = field(default=0, name="IOMaximumIOps")
-    io_maximum_bandwidth: int = field(default=0, name="IOMaximumBandwidth")
     mounts: list[Mount] = field(default_factory=list)
     masked_paths: list[str] | None = None
     readonly_paths: list[str] | None = None

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
+from carboy.formats import cgroupstat
+from carboy.formats.cgroupstat import flat
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from carboy.runtime.cgroups.hierarchy import Directory
 
     Reader = Callable[[str], "tuple[int, Directory] | None"]
 
-UNLIMITED = 1 << 64
-
-
-def flat(text: str) -> dict[str, int]:
-    """A flat keyed file: `name number` lines; others are skipped."""
-    found = {}
-    for line in text.splitlines():
-        name, _, number = line.partition(" ")
-        if number.isdigit():
-            found[name] = int(number)
-    return found
+__all__ = ["flat", "read"]
 
 
 def read(reader: Reader) -> dict[str, Any]:
@@ -33,13 +26,7 @@ def read(reader: Reader) -> dict[str, Any]:
 
 def _number(directory: Directory, file: str) -> int:
     """A file with one number; `max` is UNLIMITED, a missing one 0."""
-    try:
-        text = directory.read(file).strip()
-    except OSError:
-        return 0
-    if text == "max":
-        return UNLIMITED - 1
-    return int(text) if text.isdigit() else 0
+    return cgroupstat.number(_text(directory, file))
 
 
 def _text(directory: Directory, file: str) -> str:
@@ -66,7 +53,7 @@ def _cpu(reader: Reader) -> dict[str, Any]:
     if member is not None and member[0] == 1:
         directory = member[1]
         usage["total"] = _number(directory, "cpuacct.usage")
-        usage["percpu"] = [int(one) for one in _text(directory, "cpuacct.usage_percpu").split()]
+        usage["percpu"] = cgroupstat.numbers(_text(directory, "cpuacct.usage_percpu"))
         usage["user"] = _number(directory, "cpuacct.usage_user")
         usage["kernel"] = _number(directory, "cpuacct.usage_sys")
     return {"usage": usage, "throttling": throttling}
@@ -115,7 +102,10 @@ def _pids(reader: Reader) -> dict[str, int]:
     if member is None:
         return {"current": 0, "limit": 0}
     limit = _number(member[1], "pids.max")
-    return {"current": _number(member[1], "pids.current"), "limit": 0 if limit == UNLIMITED - 1 else limit}
+    return {
+        "current": _number(member[1], "pids.current"),
+        "limit": 0 if limit == cgroupstat.UNLIMITED else limit,
+    }
 
 
 def _block_io(reader: Reader) -> dict[str, Any]:
@@ -124,30 +114,17 @@ def _block_io(reader: Reader) -> dict[str, Any]:
         return {}
     version, directory = member
     if version == 2:
-        return {"ioServiceBytesRecursive": list(_io_stat(_text(directory, "io.stat")))}
-    entries = []
+        words = (("rbytes", "Read"), ("wbytes", "Write"))
+        return {"ioServiceBytesRecursive": _entries(cgroupstat.io_stat(_text(directory, "io.stat"), words))}
+    entries: list[dict[str, Any]] = []
     # BFQ's figures where BFQ schedules, else those of throttling, which every device has.
     for file in ("blkio.bfq.io_service_bytes_recursive", "blkio.throttle.io_service_bytes_recursive"):
-        for line in _text(directory, file).splitlines():
-            fields = line.split(" ")
-            if len(fields) == 3 and ":" in fields[0]:
-                entries.append(_entry(fields[0], fields[1], int(fields[2])))
-        if entries:
-            break
+        entries = entries or _entries(cgroupstat.blkio(_text(directory, file)))
     return {"ioServiceBytesRecursive": entries}
 
 
-def _io_stat(text: str) -> list[dict[str, Any]]:
-    entries = []
-    for line in text.splitlines():
-        device, *pairs = line.split(" ")
-        values = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-        for key, word in (("rbytes", "Read"), ("wbytes", "Write")):
-            if key in values and ":" in device:
-                entries.append(_entry(device, word, int(values[key])))
-    return entries
-
-
-def _entry(device: str, operation: str, value: int) -> dict[str, Any]:
-    major, minor = device.split(":")
-    return {"major": int(major), "minor": int(minor), "op": operation, "value": value}
+def _entries(found: Iterable[cgroupstat.Entry]) -> list[dict[str, Any]]:
+    return [
+        {"major": major, "minor": minor, "op": operation, "value": value}
+        for major, minor, operation, value in found
+    ]
