@@ -69,7 +69,7 @@ def _is_clean(decoded: str) -> bool:
 class Encoder:
     """One stream of a container, cut into lines and encoded."""
 
-    __slots__ = ("_head", "_middle", "_pending")
+    __slots__ = ("_head", "_middle", "pending")
 
     def __init__(self, stream: str, attributes: dict[str, str] | None = None) -> None:
         self._head = b'{"log":"'
@@ -77,30 +77,30 @@ class Encoder:
         if attributes:
             text = json.dumps(attributes, separators=(",", ":"), sort_keys=True)
             self._middle += b'"attrs":%s,' % text.encode()
-        self._pending = b""
+        self.pending = b""
 
     def feed(self, data: bytes, time: bytes) -> bytes:
         """The log lines of everything that is complete; `time` is RFC3339Nano, for all of them."""
-        if self._pending:
-            data = self._pending + data
+        if self.pending:
+            data = self.pending + data
         end = data.rfind(b"\n") + 1
-        self._pending = data[end:]
+        self.pending = data[end:]
         tail = self._middle + b'"time":"' + time + b'"}\n'
         encoded = self._lines(data[:end] if end < len(data) else data, tail) if end else b""
-        if len(self._pending) >= MAX_LINE:
+        if len(self.pending) >= MAX_LINE:
             pieces = [encoded]
-            while len(self._pending) >= MAX_LINE:
-                cut = _cut(self._pending)
-                pieces += (self._head, escape(self._pending[:cut]), tail)
-                self._pending = self._pending[cut:]
+            while len(self.pending) >= MAX_LINE:
+                cut = cut_of(self.pending)
+                pieces += (self._head, escape(self.pending[:cut]), tail)
+                self.pending = self.pending[cut:]
             encoded = b"".join(pieces)
         return encoded
 
     def flush(self, time: bytes) -> bytes:
         """The unfinished last line, at the stream's end."""
-        if not self._pending:
+        if not self.pending:
             return b""
-        text, self._pending = self._pending, b""
+        text, self.pending = self.pending, b""
         return self._head + escape(text) + self._middle + b'"time":"' + time + b'"}\n'
 
     def _lines(self, text: bytes, tail: bytes) -> bytes:
@@ -120,7 +120,7 @@ class Encoder:
         pieces: list[bytes | memoryview] = []
         for line in text.splitlines(keepends=True) if b"\r" not in text else _lines_of(text):
             while len(line) > MAX_LINE:
-                cut = _cut(line)
+                cut = cut_of(line)
                 pieces += (self._head, escape(line[:cut]), tail)
                 line = line[cut:]
             pieces += (self._head, escape(line[:-1]), b"\\n", tail)
@@ -144,7 +144,7 @@ def _has_long_line(text: bytes) -> bool:
     return False
 
 
-def _cut(line: bytes) -> int:
+def cut_of(line: bytes) -> int:
     """Where to cut a long line: at MAX_LINE, but not inside a character."""
     cut = MAX_LINE
     while cut > MAX_LINE - 4 and cut < len(line) and line[cut] & 0xC0 == 0x80:

@@ -33,7 +33,9 @@ a newer daemon can go on speaking to older monitors.
     hello        version                                             -              version, State
     start        -                                                   -              pid, started_at
     signal       signal (number)                                     -              -
-    attach       stdin stdout stderr (bool) detach_keys initial      client         -
+    attach       stdin stdout stderr (bool) detach_keys initial      client         log {inode offset}?
+                 hold? (a number: nothing is sent before `release`)
+    release      hold                                                -              -
     resize       rows cols exec_id?                                  -              -
     exec         exec_id process(OCI) terminal stdin stdout stderr   client?        pid
                  detach_keys initial rows cols
@@ -171,7 +173,9 @@ LAUNCH_FIELDS = {
     "stdin_once": "bool: close stdin when the first attached client with stdin goes",
     "init": "bool: a reaping PID 1 in front of the program",
     "health": "{args, interval, timeout, start_period, start_interval (seconds), retries}",
-    "log": "{driver: json-file|none, path, max_size (bytes, 0 = no limit), max_file, attrs {..}}",
+    "log": "{driver: json-file|local, path, max_size (bytes, 0 = no limit), max_file, compress, attrs {..}}, "
+    "{driver: syslog, transport, path or addresses [[host, port]], format, facility, tag}, "
+    "{driver: journald, fields {..}}, both with non_blocking, buffer; or {driver: none}",
     "stop_signal": "int",
     "seccomp_cache": "directory of compiled filters",
     "cgroup_parent": "str, e.g. /carboy",

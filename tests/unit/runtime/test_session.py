@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 from carboy.formats import stdcopy
 from carboy.runtime.monitor.loop import Loop
@@ -21,6 +22,14 @@ class Memory:
         self.size = 0
         self.lost = 0
         self.finished = False
+        self.full = False
+        self.on_room: Callable[[], None] = lambda: None
+
+    def position(self) -> dict[str, int]:
+        return {}
+
+    def unwritten(self, stream: int) -> bytes:
+        return b""
 
     def write(self, stream: int, data: bytes, nanoseconds: int) -> None:
         self.size += len(data)

@@ -1,36 +1,67 @@
-"""The json-file log of one container: appended, rotated by size, never a reason to stop.
+"""The log of one container in files: appended, rotated by size, never a reason to stop.
 
-path       the newest
-path.1     the one before … up to path.<max_file - 1>
+path                    the newest
+path.1 or path.1.gz     the one before … up to path.<max_file - 1>
+
+Two forms: Docker's json-file (formats/jsonlog.py) and its `local` (formats/locallog.py).  What
+sends lines to another service is in remote.py.
 """
 
 from __future__ import annotations
 
 import os
 
-from carboy.formats import jsonlog
+from carboy.errors import Unsupported
+from carboy.formats import jsonlog, locallog
+from carboy.formats.spawner import StepError
+from carboy.linux import process
+from carboy.runtime.monitor.loop import READ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Protocol
+
+    from carboy.runtime.monitor.loop import Loop
 
     class Log(Protocol):
         """Where a container's output is kept; `lost` counts the bytes that it could not take."""
 
         lost: int
 
+        @property
+        def full(self) -> bool:
+            """Whether the program should wait: `on_room` is called when it need not any more."""
+
+        on_room: Callable[[], None]
+
         def write(self, stream: int, data: bytes, nanoseconds: int) -> None: ...
         def finish(self, nanoseconds: int) -> None: ...
         def reopen(self) -> None: ...
+        def position(self) -> dict[str, Any]: ...
+        def unwritten(self, stream: int) -> bytes: ...
+
+    class Encoder(Protocol):
+        """Cuts one stream into lines."""
+
+        pending: bytes
+
+        def feed(self, data: bytes, time: Any, /) -> bytes: ...
+        def flush(self, time: Any, /) -> bytes: ...
+
+
+def _nothing() -> None: ...
 
 
 class NoLog:
     """The driver `none`."""
 
-    __slots__ = ("lost",)
+    __slots__ = ("full", "lost", "on_room")
 
     def __init__(self) -> None:
         self.lost = 0
+        self.full = False
+        self.on_room: Callable[[], None] = _nothing
 
     def write(self, stream: int, data: bytes, nanoseconds: int) -> None:
         """Forget it."""
@@ -41,35 +72,64 @@ class NoLog:
     def reopen(self) -> None:
         """Nothing to reopen."""
 
+    def position(self) -> dict[str, Any]:
+        """Nothing can be read."""
+        return {}
 
-class JsonFile:
-    """The driver `json-file`."""
+    def unwritten(self, stream: int) -> bytes:
+        """Nothing is kept."""
+        del stream
+        return b""
 
-    __slots__ = ("_encoders", "_fd", "_max_file", "_max_size", "_path", "_size", "lost")
+
+class FileLog:
+    """What both forms share: one file that grows, and those before it."""
+
+    __slots__ = (
+        "_compress",
+        "_compressor",
+        "_encoders",
+        "_fd",
+        "_loop",
+        "_max_file",
+        "_max_size",
+        "_path",
+        "_size",
+        "full",
+        "lost",
+        "on_room",
+    )
 
     def __init__(
-        self, path: str, *, max_size: int = 0, max_file: int = 1, attributes: dict[str, str] | None = None
+        self,
+        path: str,
+        encoders: dict[int, Encoder],
+        *,
+        max_size: int = 0,
+        max_file: int = 1,
+        compress: bool = False,
+        loop: Loop | None = None,
     ) -> None:
+        """loop: tells when a rotated file is compressed; without it, that is asked for when it matters."""
         self._path = path
         self._max_size = max_size
         self._max_file = max(1, max_file)
-        self._encoders = {
-            1: jsonlog.Encoder("stdout", attributes),
-            2: jsonlog.Encoder("stderr", attributes),
-        }
+        self._compress = compress
+        self._compressor = (0, -1)
+        self._loop = loop
+        self._encoders = encoders
         self._fd = -1
         self._size = 0
         self.lost = 0
+        self.full = False
+        self.on_room: Callable[[], None] = _nothing
         self.reopen()
-
-    def write(self, stream: int, data: bytes, nanoseconds: int) -> None:
-        """Append what is complete of `data`."""
-        self._append(self._encoders[stream].feed(data, jsonlog.timestamp(nanoseconds)))
 
     def finish(self, nanoseconds: int) -> None:
         """Append unfinished lines, and close."""
         for encoder in self._encoders.values():
-            self._append(encoder.flush(jsonlog.timestamp(nanoseconds)))
+            self._append(encoder.flush(self._time(nanoseconds)))
+        self._wait_for_compressor()
         fd, self._fd = self._fd, -1
         try:
             os.close(fd)
@@ -77,6 +137,10 @@ class JsonFile:
             self.lost += (
                 1  # what was written before is in doubt; the container's end must be told all the same
             )
+
+    def write(self, stream: int, data: bytes, nanoseconds: int) -> None:
+        """Append what is complete of `data`."""
+        self._append(self._encoders[stream].feed(data, self._time(nanoseconds)))
 
     def reopen(self) -> None:
         """Open the path anew: after a rotation by somebody else."""
@@ -87,6 +151,26 @@ class JsonFile:
         self._fd = fresh
         self._size = os.fstat(fresh).st_size
 
+    def position(self) -> dict[str, Any]:
+        """Where the next entry begins: what a reader that goes on elsewhere reads up to."""
+        if self._fd < 0:
+            return {}
+        found = os.fstat(self._fd)
+        return {"inode": found.st_ino, "offset": found.st_size}
+
+    def unwritten(self, stream: int) -> bytes:
+        """The beginning of a line, which is not in the file yet."""
+        return self._encoders[stream].pending
+
+    def _time(self, nanoseconds: int) -> object:
+        """As the encoders take it."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _boundary(encoded: bytes, start: int, room: int) -> int:
+        """The end of the entry in which the byte at `start + room` lies, or that ends before it."""
+        raise NotImplementedError
+
     def _append(self, encoded: bytes) -> None:
         view = memoryview(encoded)
         while view:
@@ -95,9 +179,9 @@ class JsonFile:
             piece = view
             room = self._max_size - self._size
             if self._max_size and len(view) > room:
-                # Up to the end of the line that crosses the limit, as Docker does.
+                # Up to the end of the entry that crosses the limit, as Docker does.
                 start = len(encoded) - len(view)
-                piece = view[: encoded.index(b"\n", start + max(0, room - 1)) + 1 - start]
+                piece = view[: self._boundary(encoded, start, max(1, room)) - start]
             view = view[len(piece) :]
             self._put(piece)
 
@@ -118,24 +202,153 @@ class JsonFile:
                 os.ftruncate(self._fd, 0)
                 self._size = 0
                 return
-            for number in range(self._max_file - 1, 0, -1):
-                older = self._path if number == 1 else f"{self._path}.{number - 1}"
-                try:
-                    os.rename(older, f"{self._path}.{number}")
-                except FileNotFoundError:
-                    continue
+            self._wait_for_compressor()
+            for number in range(self._max_file - 1, 1, -1):
+                self._shift(number)
+            self._remove(1)
+            os.rename(self._path, f"{self._path}.1")
             self.reopen()
         except OSError:
             self._size = 0  # the directory is in trouble: go on with the open file
+            return
+        if self._compress:
+            self._start_compressor()
+
+    def _shift(self, number: int) -> None:
+        self._remove(number)
+        for suffix in ("", ".gz"):
+            try:
+                os.rename(f"{self._path}.{number - 1}{suffix}", f"{self._path}.{number}{suffix}")
+            except FileNotFoundError:
+                continue
+
+    def _remove(self, number: int) -> None:
+        for suffix in ("", ".gz"):
+            try:
+                os.unlink(f"{self._path}.{number}{suffix}")
+            except FileNotFoundError:
+                continue
+
+    # Compression: in a child, for it takes a second and the program must not wait
+
+    def _start_compressor(self) -> None:
+        try:
+            child = os.fork()
+        except OSError:
+            return  # the file stays as it is
+        if child == 0:
+            try:
+                process.close_range(3)  # streams and clients must end when the monitor ends them
+                from carboy.runtime.monitor import compress  # of a child: the monitor stays small
+
+                compress.compress(f"{self._path}.1")
+            finally:
+                os._exit(0)
+        pidfd = -1
+        if self._loop is not None:
+            pidfd = os.pidfd_open(child)
+            self._loop.watch(pidfd, READ, lambda _: self._wait_for_compressor())
+        self._compressor = (child, pidfd)
+
+    def _wait_for_compressor(self) -> None:
+        (child, pidfd), self._compressor = self._compressor, (0, -1)
+        if pidfd >= 0 and self._loop is not None:
+            self._loop.forget(pidfd)
+            os.close(pidfd)
+        if child:
+            try:
+                os.waitpid(child, 0)
+            except ChildProcessError:
+                return
 
 
-def open_log(options: dict[str, Any]) -> Log:
-    """The log that the `log` field of a launch describes."""
-    if options.get("driver", "json-file") == "none" or not options.get("path"):
-        return NoLog()
-    return JsonFile(
-        str(options["path"]),
-        max_size=int(options.get("max_size") or 0),
-        max_file=int(options.get("max_file") or 1),
-        attributes=options.get("attrs") or None,
-    )
+class JsonFile(FileLog):
+    """The driver `json-file`."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        max_size: int = 0,
+        max_file: int = 1,
+        compress: bool = False,
+        attributes: dict[str, str] | None = None,
+        loop: Loop | None = None,
+    ) -> None:
+        encoders: dict[int, Encoder] = {
+            1: jsonlog.Encoder("stdout", attributes),
+            2: jsonlog.Encoder("stderr", attributes),
+        }
+        super().__init__(path, encoders, max_size=max_size, max_file=max_file, compress=compress, loop=loop)
+
+    def _time(self, nanoseconds: int) -> object:
+        return jsonlog.timestamp(nanoseconds)
+
+    @staticmethod
+    def _boundary(encoded: bytes, start: int, room: int) -> int:
+        return encoded.index(b"\n", start + room - 1) + 1
+
+
+class LocalFile(FileLog):
+    """The driver `local`; its directory is made when it is not there."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        max_size: int = 0,
+        max_file: int = 1,
+        compress: bool = False,
+        attributes: dict[str, str] | None = None,
+        loop: Loop | None = None,
+    ) -> None:
+        try:
+            os.mkdir(os.path.dirname(path), 0o700)
+        except FileExistsError:
+            pass
+        encoders: dict[int, Encoder] = {
+            1: locallog.Encoder("stdout", attributes),
+            2: locallog.Encoder("stderr", attributes),
+        }
+        super().__init__(path, encoders, max_size=max_size, max_file=max_file, compress=compress, loop=loop)
+
+    def _time(self, nanoseconds: int) -> object:
+        return nanoseconds
+
+    @staticmethod
+    def _boundary(encoded: bytes, start: int, room: int) -> int:
+        return locallog.boundary(encoded, start, room)
+
+
+def open_log(options: dict[str, Any], loop: Loop | None = None) -> Log:
+    """The log that the `log` field of a launch describes; raises StepError (step `log`) when it cannot be."""
+    driver = options.get("driver", "json-file")
+    try:
+        if driver in ("syslog", "journald"):
+            from carboy.runtime.monitor import remote  # loaded by the spawner: a look-up
+
+            if loop is None:
+                raise Unsupported(f"the log driver {driver} needs a loop")
+            return remote.open_remote(options, loop)
+        if driver == "none" or not options.get("path"):
+            return NoLog()
+        kind = LocalFile if driver == "local" else JsonFile
+        return kind(
+            str(options["path"]),
+            max_size=int(options.get("max_size") or 0),
+            max_file=int(options.get("max_file") or 1),
+            compress=bool(options.get("compress")),
+            attributes=options.get("attrs") or None,
+            loop=loop,
+        )
+    except OSError as error:
+        raise StepError(
+            "Internal",
+            "log",
+            f"failed to initialize logging driver: {error.strerror or error}",
+            errno=error.errno or 0,
+        ) from error

@@ -22,9 +22,12 @@ from carboy.runtime.monitor.loop import GONE, READ, WRITE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from carboy.runtime.monitor.log import Log
     from carboy.runtime.monitor.loop import Loop, Timer
+
+    Message = dict[str, Any]
 
 BUFFER = 1 << 20
 STALL = 10.0
@@ -43,6 +46,7 @@ class Client:
         "_watched",
         "closed",
         "finishing",
+        "held",
         "input_ended",
         "scanner",
         "socket",
@@ -60,6 +64,7 @@ class Client:
         self.scanner = Scanner(detach_keys)
         self.closed = False
         self.finishing = False
+        self.held = False
         self.input_ended = False
         self._session = session
         self._outgoing: list[memoryview] = []
@@ -82,6 +87,16 @@ class Client:
             self._left += stdcopy.HEADER_BYTES
         self._outgoing.append(memoryview(data))
         self._left += len(data)
+        self._flush()
+
+    def hold(self) -> None:
+        """Send nothing until `release`: somebody else still writes to the socket.  Dropped if that stalls."""
+        self.held = True
+        self._timer = self._session.loop.later(self._session.stall, self.close)
+
+    def release(self) -> None:
+        """Send what has come since `hold`, and go on."""
+        self.held = False
         self._flush()
 
     def finish(self) -> None:
@@ -113,7 +128,7 @@ class Client:
     def _watch(self) -> None:
         if self.closed:
             return
-        events = WRITE if self._outgoing else 0
+        events = WRITE if self._outgoing and not self.held else 0
         if not self.input_ended and not self._session.input_full:
             events |= READ
         if events != self._watched:
@@ -154,6 +169,8 @@ class Client:
             self._session.detached(self)
 
     def _flush(self) -> None:
+        if self.held:
+            return
         progressed = False
         while self._outgoing and not self.closed:
             piece = self._outgoing[0]
@@ -215,6 +232,8 @@ class Session:
         self._input_left = 0
         self._input_ends = False
         self._log = log
+        if log is not None:
+            log.on_room = self.pace
         self._drained: Callable[[], None] | None = drained
         self._on_detached = detached
         self._paused = False
@@ -246,7 +265,8 @@ class Session:
 
     def pace(self) -> None:
         """Read the program's output, or let it wait, as the clients take theirs."""
-        paused = any(client.full for client in self.clients)
+        waits_for_log = self._log is not None and self._log.full
+        paused = waits_for_log or any(client.full for client in self.clients)
         if paused != self._paused:
             self._paused = paused
             for fd in self._outputs:
@@ -353,15 +373,38 @@ class Session:
     # Clients
 
     def attach(
-        self, fd: int, *, stdin: bool, stdout: bool, stderr: bool, detach_keys: bytes, initial: bytes
-    ) -> None:
-        """One more client; owns `fd`."""
+        self,
+        fd: int,
+        *,
+        stdin: bool,
+        stdout: bool,
+        stderr: bool,
+        detach_keys: bytes,
+        initial: bytes,
+        hold: bool = False,
+    ) -> Client:
+        """One more client; owns `fd`.
+
+        hold: somebody replays the log to it first, up to its `log_position` of this moment; the
+        beginnings of lines that are not in the log yet come next, when it is released.
+        """
         client = Client(self, fd, stdin=stdin, stdout=stdout, stderr=stderr, detach_keys=detach_keys)
         self.clients.append(client)
+        if hold:
+            client.hold()
+            for stream in (1, 2):
+                text = b"" if self._log is None else self._log.unwritten(stream)
+                if text:
+                    client.send(stream, text)
         if initial:
             client.take_input(initial)
         if self._drained is None:
             client.finish()
+        return client
+
+    def log_position(self) -> Message:
+        """Where the log ends now."""
+        return {} if self._log is None else self._log.position()
 
     def client_input_ended(self, client: Client) -> None:
         """The client has shut down its sending side."""
