@@ -34,6 +34,7 @@ from carboy.formats.spawner import (
     StepError,
     decode,
     encode,
+    forwarder_request,
     monitor_request,
     sweep_request,
 )
@@ -372,6 +373,10 @@ class Spawner:
                 ) from error
             except ConnectionError:
                 return
+
+    def start_forwarder(self, listener: int) -> None:
+        """Have the process forked that holds published ports; it serves the given socket."""
+        self._send(encode(forwarder_request()), [listener])
 
     def ended(self) -> None:
         """The process has gone: reap it, and have a new one ready for the next start."""

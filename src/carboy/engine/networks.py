@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from carboy.engine.containers.index import Index
-from carboy.engine.containers.views import network_id
+from carboy.engine.spec.check import network_id
 from carboy.errors import NotFound
 from carboy.formats.dockerapi.filters import Filters
 from carboy.formats.dockerapi.networks import IPAM, IPAMConfig, Network, NetworkContainer

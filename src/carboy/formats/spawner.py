@@ -7,6 +7,7 @@ bundle on disk, so that a packet stays far below the kernel's limit.
     daemon ──(socketpair)──────────▶ spawner        MonitorRequest + [channel, rootfs?, mounts…]
                                        │ fork
     daemon ──(socketpair)──────────▶ spawner        SweepRequest + [told]
+    daemon ──(socketpair)──────────▶ spawner        ForwarderRequest + [listener]
     daemon ◀──(channel, socketpair)── monitor       events, replies
     daemon ◀──(<run>/…/monitor.sock)─ monitor       the same protocol, for a later daemon
 
@@ -163,6 +164,11 @@ def monitor_request(
 def sweep_request(cgroup: dict[str, str]) -> dict[str, Any]:
     """Remove a dead monitor's control group; `cgroup` is that of its monitor.json."""
     return {"op": "sweep", "version": VERSION, "cgroup": cgroup}
+
+
+def forwarder_request() -> dict[str, Any]:
+    """Fork the process that holds published ports; what it is asked: `runtime/forwarder/service.py`."""
+    return {"op": "ports", "version": VERSION}
 
 
 LAUNCH_FIELDS = {

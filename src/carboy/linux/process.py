@@ -22,6 +22,7 @@ _PR_SET_NO_NEW_PRIVS = 38
 CLOSE_RANGE_UNSHARE = 2
 CLOSE_RANGE_CLOEXEC = 4
 PIDFD_NONBLOCK = os.O_NONBLOCK
+PIDFD_SIGNAL_PROCESS_GROUP = 4
 CLONE_PIDFD = 0x1000
 CLONE_INTO_CGROUP = 0x200000000
 
@@ -38,9 +39,9 @@ def pidfd_open(pid: int, flags: int = 0) -> int:
     return syscall("pidfd_open", pid, flags, path=str(pid))
 
 
-def pidfd_send_signal(pidfd: int, signal_number: int) -> None:
-    """Send a signal to exactly the process that `pidfd` means."""
-    syscall("pidfd_send_signal", pidfd, signal_number, None, 0)
+def pidfd_send_signal(pidfd: int, signal_number: int, flags: int = 0) -> None:
+    """Send a signal to exactly the process that `pidfd` means; by a flag to its whole group."""
+    syscall("pidfd_send_signal", pidfd, signal_number, None, flags)
 
 
 def pidfd_getfd(pidfd: int, target_fd: int) -> int:

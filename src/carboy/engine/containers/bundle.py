@@ -9,12 +9,14 @@ from ipaddress import IPv4Address
 
 import msgspec
 
+from carboy.engine import logdrivers
 from carboy.engine.containers.document import Container
 from carboy.engine.containers.index import Index
 from carboy.engine.containers.parts import Parts
 from carboy.engine.monitors import Message
 from carboy.engine.spec.check import joined, network_mode
 from carboy.engine.spec.document import Placement, build
+from carboy.engine.spec.health import health_plan
 from carboy.engine.spec.process import working_directory
 from carboy.engine.users import read_account_files, resolve
 from carboy.errors import Conflict, Internal, InvalidArgument
@@ -110,17 +112,17 @@ class Bundles:
             "stdin": config.open_stdin,
             "stdin_once": config.stdin_once,
             "init": bool(host.init),
-            "log": log_fields(container, self.log_path(container)),
+            "health": health_plan(config),
+            "log": log_fields(container, self._parts.paths.container(container.id)),
             "stop_signal": signal_number(config.stop_signal or "SIGTERM"),
             "seccomp_cache": f"{self._parts.paths.cache}/seccomp",
             "cgroup_parent": host.cgroup_parent or self._parts.facts.cgroup_parent,
         }
 
     def log_path(self, container: Container) -> str:
-        """The json-file log; empty with the driver `none`."""
-        if container.document.host.log_config.type == "none":
-            return ""
-        return f"{self._parts.paths.container(container.id)}/{container.id}-json.log"
+        """The newest file of its log; empty where the driver has none that can be read."""
+        directory = self._parts.paths.container(container.id)
+        return logdrivers.log_path(container.document.host.log_config, container.id, directory)
 
 
 def hostname_of(container: Container) -> str:
@@ -131,33 +133,20 @@ def hostname_of(container: Container) -> str:
     return container.document.config.hostname or container.id[:12]
 
 
-def log_fields(container: Container, path: str) -> Message:
+def log_fields(container: Container, directory: str) -> Message:
     """The `log` of a launch."""
-    config = container.document.host.log_config
-    if config.type == "none":
-        return {"driver": "none"}
-    attributes = {}
-    for key in filter(None, config.config.get("labels", "").split(",")):
-        if key in container.document.config.labels:
-            attributes[key] = container.document.config.labels[key]
-    return {
-        "driver": "json-file",
-        "path": path,
-        "max_size": parse_size(config.config.get("max-size", "")),
-        "max_file": int(config.config.get("max-file") or 1),
-        "attrs": attributes,
-    }
-
-
-def parse_size(text: str) -> int:
-    """Bytes in `10m`, `-1` or empty for no limit; raises InvalidArgument."""
-    if text in ("", "-1"):
-        return 0
-    number = text.lower().removesuffix("b").rstrip("kmgt")
-    unit = text.lower().removesuffix("b")[len(number) :]
-    if not (number.isascii() and number.isdigit()) or len(number) > 15 or len(unit) > 1 or int(number) == 0:
-        raise InvalidArgument(f"invalid max-size {text[:40]!r}: expected something like 10m")
-    return int(number) << (10 * " kmgt".index(unit or " "))
+    document = container.document
+    config = document.config
+    subject = logdrivers.Subject(
+        id=container.id,
+        name=container.name,
+        image_id=document.image_id,
+        image_name=document.image_reference,
+        command=" ".join([*(config.entrypoint or []), *(config.cmd or [])]),
+        env=config.env,
+        labels=config.labels,
+    )
+    return logdrivers.launch_fields(document.host.log_config, subject, directory)
 
 
 def signal_number(text: str) -> int:

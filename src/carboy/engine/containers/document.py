@@ -18,7 +18,7 @@ from carboy.digest import Digest
 from carboy.engine.containers.states import ALIVE, State, check_transition
 from carboy.engine.monitors import Channel
 from carboy.engine.spec.mounts import PlannedMount
-from carboy.formats.dockerapi.containers import ContainerConfig, HostConfig, WaitResponse
+from carboy.formats.dockerapi.containers import ContainerConfig, Health, HostConfig, WaitResponse
 from carboy.network.bridge import Endpoint
 
 VERSION = 1
@@ -84,7 +84,10 @@ class ContainerDocument(msgspec.Struct, kw_only=True):
     started_at: int = 0
     finished_at: str = ""
     restart_count: int = 0
+    restart_delay: float = 0.0
+    """Seconds between the last end and the restart after it; 0 before the first one."""
     stopped_by_user: bool = False
+    health: Health | None = None
     endpoint: EndpointDocument | None = None
 
 
@@ -112,7 +115,7 @@ class Container:
         "oom_told",
         "operation",
         "pending",
-        "restart_timer",
+        "shown",
         "waiters",
     )
 
@@ -128,7 +131,7 @@ class Container:
         self.needs_finish = False
         self.auto_removing = False
         self.oom_told = False
-        self.restart_timer: threading.Timer | None = None
+        self.shown = document.state
 
     @property
     def id(self) -> str:
@@ -156,8 +159,13 @@ class Container:
         return tuple(Digest.parse(text) for text in self.document.diff_ids)
 
     def become(self, after: State) -> None:
-        """Change the state, by the table; the mutex must be held."""
+        """Change the state, by the table; the mutex must be held.
+
+        `shown` is what clients see: while it starts, the state before.
+        """
         self.document.state = check_transition(self.document.state, after, name=self.name)
+        if after is not State.STARTING:
+            self.shown = after
         self.condition.notify_all()
 
     def wait_ended(self, timeout: float | None) -> bool:

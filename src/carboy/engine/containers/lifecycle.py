@@ -4,6 +4,8 @@ mount overlay ─▶ resolve user ─▶ write files, config.json ─▶ spawn
     ◀─ namespaces: connect the network (init mounts meanwhile)
     ◀─ created: hand attached clients over ─▶ start ─▶ running
     ◀─ exited (the channel loop's thread): state, waiters ─▶ a worker: address, restart, removal
+
+Policies of restart and the clock for them are in restart.py, health in health.py, events in notices.py.
 """
 
 from __future__ import annotations
@@ -12,16 +14,25 @@ import contextlib
 import errno
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address
 
+from carboy.engine.containers import health
 from carboy.engine.containers.bundle import Bundles, write_file
 from carboy.engine.containers.document import Container, EndpointDocument, PendingAttach
 from carboy.engine.containers.index import Index
+from carboy.engine.containers.notices import Notices
 from carboy.engine.containers.parts import Parts
+from carboy.engine.containers.restart import (
+    Schedule,
+    next_delay,
+    seconds_left,
+    seconds_run,
+    starts_with_daemon,
+    wants_restart,
+)
 from carboy.engine.containers.states import State
 from carboy.engine.monitors import (
     Channel,
@@ -32,7 +43,7 @@ from carboy.engine.monitors import (
     read_exit,
     reconnect,
 )
-from carboy.engine.spec.check import network_mode
+from carboy.engine.spec.check import joined, network_mode
 from carboy.errors import CarboyError, Conflict, Internal, InvalidArgument, NotModified, Unavailable
 from carboy.formats.dockerapi.containers import WaitError, WaitResponse
 from carboy.formats.dockerapi.times import parse_rfc3339, rfc3339
@@ -41,10 +52,6 @@ from carboy.linux import tree
 
 CREATE_TIMEOUT = 60.0
 EXIT_UNKNOWN = 255
-_RESTART_FIRST = 0.1
-_RESTART_MOST = 60.0
-_STEADY = 10.0
-"""Seconds after which a restarted container counts as healthy: the next delay is the first again."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +65,8 @@ class Lifecycle:
         self._remove = remove
         self._bundles = Bundles(parts, index)
         self._workers = ThreadPoolExecutor(4, thread_name_prefix="exits")
+        self._schedule = Schedule()
+        self._notices = Notices(parts.events)
         self._closing = False
         self.on_exec_exit: Callable[[str, int], None] = lambda _id, _code: None
         self.on_container_exit: Callable[[Container], None] = lambda _container: None
@@ -65,10 +74,7 @@ class Lifecycle:
     def close(self) -> None:
         """Leave every container running, and wait for what is being cleaned up."""
         self._closing = True
-        for container in self._index:
-            timer = container.restart_timer
-            if timer is not None:
-                timer.cancel()
+        self._schedule.close()
         self._workers.shutdown(wait=True)
         for container in self._index:
             if container.channel is not None:
@@ -76,8 +82,8 @@ class Lifecycle:
 
     # -- start
 
-    def start(self, container: Container) -> None:
-        """Start it; the operation lock must be held."""
+    def start(self, container: Container, *, again: bool = False) -> None:
+        """Start it; the operation lock must be held.  again: by its restart policy."""
         if container.state is State.PAUSED:
             raise Conflict("cannot start a paused container, try unpause instead")
         if container.alive:
@@ -100,11 +106,15 @@ class Lifecycle:
             document.exit_code, document.oom_killed, document.error = 0, False, ""
             document.finished_at = ""
             document.stopped_by_user = False
+            if not again:
+                document.restart_count, document.restart_delay = 0, 0.0
+            health.begin(container)
             container.channel = channel
             container.needs_finish = True
             container.oom_told = False
             container.become(State.RUNNING)
         self._index.save(container)
+        self._notices.attached(container)
         self.emit(container, "start")
         self._listen(container, channel)
 
@@ -196,7 +206,7 @@ class Lifecycle:
             document.exit_code = _exit_code_of(error)
             after = State.CREATED if before is State.CREATED else State.EXITED
             container.become(after)
-            told = container.take_waiters("next-exit")
+            told = container.take_waiters("next-exit", "not-running")
         response = WaitResponse(status_code=document.exit_code, error=WaitError(message=str(error)))
         for done in told:
             done(response)
@@ -241,12 +251,29 @@ class Lifecycle:
                     self.emit(container, "oom")
                 case "exec_exited":
                     self.on_exec_exit(str(message["exec_id"]), int(message["exit_code"]))
+                case "probe":
+                    text = health.probe_text(container)
+                    self._notices.probe_begun(container, str(message["exec_id"]), text)
+                case "health":
+                    self._probed(container, message)
                 case "detached":
-                    self.emit(container, "exec_detach" if message.get("exec_id") else "detach")
+                    self._detached(container, str(message.get("exec_id") or ""))
                 case _:
                     pass  # events of a newer monitor
 
         self._parts.loop.add(channel, on_message)
+
+    def _detached(self, container: Container, exec_id: str) -> None:
+        if exec_id:
+            self.emit(container, "exec_detach", {"execID": exec_id})
+        else:
+            self.emit(container, "detach")
+
+    def _probed(self, container: Container, message: Message) -> None:
+        with container.mutex:
+            changed = health.note(container, message)
+        code = int(message["result"]["exit_code"])
+        self._notices.probe_ended(container, str(message["exec_id"]), code, changed)
 
     def _lost(self, container: Container) -> None:
         """The channel ended without `exited`: the monitor died, or closed this connection only."""
@@ -277,45 +304,36 @@ class Lifecycle:
             document.error = ended.error
             document.finished_at = ended.finished_at
             document.pid = 0
-            restart = self._wants_restart(container)
+            health.take(container, ended.health)
+            health.end(container)
+            restart = wants_restart(document)
+            if restart:
+                document.restart_count += 1
+                document.restart_delay = next_delay(document.restart_delay, seconds_run(document))
+            # Before anybody who waits can see the end: `stop` and `destroy` come after it.
+            self._notices.died(container)
             container.become(State.RESTARTING if restart else State.EXITED)
             channel, container.channel = container.channel, None
-            conditions = ("next-exit",) if restart else ("next-exit", "not-running")
-            told = container.take_waiters(*conditions)
+            told = container.take_waiters("next-exit", "not-running")
         response = response_of(container)
         for done in told:
             done(response)
         if channel is not None:
             channel.close()
         self.on_container_exit(container)
-        attributes = _die_attributes(container)
         try:
-            self._workers.submit(self._after_exit, container, attributes, restart=restart)
+            self._workers.submit(self._after_exit, container)
         except RuntimeError:
             _log.info("container %s ended while the daemon ends", container.id[:12])
 
-    def _wants_restart(self, container: Container) -> bool:
-        document = container.document
-        policy = document.host.restart_policy
-        if self._closing or document.stopped_by_user:
-            return False
-        if policy.name == "on-failure":
-            most = policy.maximum_retry_count
-            return document.exit_code != 0 and (not most or document.restart_count < most)
-        return policy.name in ("always", "unless-stopped")
-
-    def _after_exit(self, container: Container, attributes: dict[str, str], *, restart: bool) -> None:
+    def _after_exit(self, container: Container) -> None:
         try:
-            document = container.document
-            if document.oom_killed and not container.oom_told:
-                self.emit(container, "oom")
-            self.emit(container, "die", attributes)
             with container.operation:
                 self.finish(container)
-                if document.host.auto_remove and not restart and container.state is State.EXITED:
+                if container.document.host.auto_remove and container.state is State.EXITED:
                     container.auto_removing = True
                     self._remove(container)
-                elif restart:
+                elif container.state is State.RESTARTING:
                     self._plan_restart(container)
         except Exception:  # a worker's failure must be seen, and must not take others along
             _log.exception("after the end of container %s", container.id[:12])
@@ -326,6 +344,7 @@ class Lifecycle:
             return
         container.needs_finish = False
         self._disconnect(container)
+        self._notices.detached(container)
         try:
             self._sweep_group(container)
             self._sweep_run(container)
@@ -359,41 +378,47 @@ class Lifecycle:
     # -- restarts
 
     def _plan_restart(self, container: Container) -> None:
-        document = container.document
-        if document.started_at and document.finished_at:
-            steady = parse_rfc3339(document.finished_at) - document.started_at > _STEADY * 10**9
-            if steady:
-                document.restart_count = 0
-        delay = min(_RESTART_FIRST * 2 ** min(document.restart_count, 16), _RESTART_MOST)
-        timer = threading.Timer(delay, self._restart_now, (container,))
-        timer.daemon = True
-        container.restart_timer = timer
-        timer.start()
+        def restart() -> None:
+            with contextlib.suppress(RuntimeError):  # the daemon ends
+                self._workers.submit(self._restart_now, container)
+
+        self._schedule.later(seconds_left(container.document), container.id, restart)
 
     def _restart_now(self, container: Container) -> None:
         with container.operation:
-            container.restart_timer = None
             if container.state is not State.RESTARTING or self._closing:
                 return
-            container.document.restart_count += 1
             try:
-                self.start(container)
+                self.start(container, again=True)
+            except Unavailable:
+                # A full disk, or a spawner that died: another try may succeed, as after an exit.
+                _log.exception("restart of container %s; it is tried again", container.id[:12])
+                self._restart_later(container)
             except CarboyError:
                 _log.exception("restart of container %s", container.id[:12])
 
-    def cancel_restart(self, container: Container) -> None:
-        """A stop while it waits for its restart: it stays ended."""
-        timer, container.restart_timer = container.restart_timer, None
-        if timer is not None:
-            timer.cancel()
+    def _restart_later(self, container: Container) -> None:
+        document = container.document
         with container.mutex:
-            if container.state is State.RESTARTING:
-                container.become(State.EXITED)
-                told = container.take_waiters("not-running", "next-exit")
-            else:
-                told = []
+            if container.state is not State.EXITED or not wants_restart(document):
+                return
+            document.restart_count += 1
+            document.restart_delay = next_delay(document.restart_delay, 0)
+            document.finished_at = rfc3339(time.time_ns())
+            container.become(State.RESTARTING)
+        self._plan_restart(container)
+
+    def cancel_restart(self, container: Container) -> bool:
+        """A stop while it waits for its restart: it stays ended; False when it did not wait."""
+        self._schedule.cancel(container.id)
+        with container.mutex:
+            if container.state is not State.RESTARTING:
+                return False
+            container.become(State.EXITED)
+            told = container.take_waiters("not-running", "next-exit")
         for done in told:
             done(response_of(container))
+        return True
 
     def _remove_quietly(self, container: Container) -> None:
         try:
@@ -431,7 +456,8 @@ class Lifecycle:
             state, channel = {}, None
         container.needs_finish = True
         if channel is not None and state.get("status") in ("running", "paused"):
-            document.state = State(str(state["status"]))
+            document.state = container.shown = State(str(state["status"]))
+            health.take(container, state.get("health"))
             document.pid = int(state["pid"])
             document.started_at = parse_rfc3339(str(state["started_at"]))
             container.channel = channel
@@ -440,7 +466,7 @@ class Lifecycle:
         if channel is not None:
             channel.close()
         if container.alive or document.state is State.STARTING:
-            document.state = State.RUNNING
+            document.state = container.shown = State.RUNNING
             self._ended(container, read_exit(self._parts.paths.container(container.id)) or unknown_exit())
         else:
             self.finish(container)
@@ -453,25 +479,24 @@ class Lifecycle:
             document.host.auto_remove and document.state is State.EXITED
         ):
             if document.state is State.REMOVING:
-                document.state = State.DEAD
+                document.state = container.shown = State.DEAD
             self._remove_quietly(container)
         elif document.state is State.RESTARTING:
             self._plan_restart(container)
 
     def restart_policies(self) -> None:
         """After a reboot: start what is to be always running."""
-        for container in self._index:
-            name = container.document.host.restart_policy.name
-            wanted = name == "always" or (name == "unless-stopped" and not container.document.stopped_by_user)
-            if wanted and container.state is State.EXITED:
+        waiting = [one for one in self._index if starts_with_daemon(one.document)]
+        # Containers that join another's namespaces need that one to run: they come after it.
+        waiting.sort(key=_joins_another)
+        for container in waiting:
+            if container.state is State.EXITED and not self._closing:
                 with container.operation, contextlib.suppress(CarboyError):
                     self.start(container)
 
     def emit(self, container: Container, action: str, more: dict[str, str] | None = None) -> None:
         """An event about a container, with the attributes that Docker gives."""
-        document = container.document
-        attributes = {**document.config.labels, "image": document.image_reference, "name": document.name}
-        self._parts.events.publish("container", action, container.id, {**attributes, **(more or {})})
+        self._notices.emit(container, action, more)
 
 
 def hand_over(channel: Channel, pending: PendingAttach) -> None:
@@ -496,13 +521,9 @@ def system_errors(what: str) -> Iterator[None]:
         raise Unavailable(f"{what}: {error}{hint}") from error
 
 
-def _die_attributes(container: Container) -> dict[str, str]:
-    document = container.document
-    attributes = {"exitCode": str(document.exit_code)}
-    if document.started_at and document.finished_at:
-        length = parse_rfc3339(document.finished_at) - document.started_at
-        attributes["execDuration"] = str(max(0, length) // 10**9)
-    return attributes
+def _joins_another(container: Container) -> bool:
+    host = container.document.host
+    return any(joined(mode) for mode in (network_mode(host), host.pid_mode, host.ipc_mode))
 
 
 def response_of(container: Container) -> WaitResponse:

@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 
 from carboy.digest import Digest
-from carboy.engine.containers import views
-from carboy.engine.containers.bundle import ensure_bind_source, parse_size, signal_number
+from carboy.engine.containers import health, views
+from carboy.engine.containers.bundle import ensure_bind_source, signal_number
 from carboy.engine.containers.document import Container, ContainerDocument, PendingAttach
 from carboy.engine.containers.index import Index
 from carboy.engine.containers.lifecycle import Lifecycle, hand_over, response_of, system_errors
@@ -104,7 +104,6 @@ class Containers:
         arguments(config)
         working_directory(config)
         signal_number(config.stop_signal or "SIGTERM")
-        parse_size(host.log_config.config.get("max-size", ""))
         device_rules(host)
         linux_devices(host)
         self._check_joined(host)
@@ -192,12 +191,19 @@ class Containers:
         """Ask it to end, and kill it after the time-out (-1: never)."""
         container = self.find(unsafe_ref)
         with container.operation:
-            container.document.stopped_by_user = True
-            self.lifecycle.cancel_restart(container)
-            if not container.alive:
+            waited = self.lifecycle.cancel_restart(container)
+            if not container.alive and not waited:
                 raise NotModified(f"container {container.name} is not running")
-            self._stop(container, timeout=timeout, signal=signal)
+            self._by_hand(container)
+            if not waited:
+                self._stop(container, timeout=timeout, signal=signal)
         self.lifecycle.emit(container, "stop")
+
+    def _by_hand(self, container: Container) -> None:
+        """Somebody wants it to end: no policy starts it again, not even if we die before the end."""
+        container.document.stopped_by_user = True
+        if container.document.host.restart_policy.name not in ("", "no"):
+            self.index.save(container)
 
     def _stop(self, container: Container, *, timeout: int | None, signal: str | None) -> None:
         config = container.document.config
@@ -206,14 +212,21 @@ class Containers:
             timeout = DEFAULT_STOP_TIMEOUT if config.stop_timeout is None else config.stop_timeout
         if container.state is State.PAUSED:
             self._resume(container)
-        self._signal(container, number)
+        self._send(container, number)
         if not container.wait_ended(None if timeout < 0 else timeout):
             self._kill(container)
+        self.lifecycle.finish(container)
 
     def _kill(self, container: Container) -> None:
-        self._signal(container, 9)
+        self._send(container, 9)
         if not container.wait_ended(_KILL_TIMEOUT):
             raise Unavailable(f"container {container.name} did not end within {_KILL_TIMEOUT:g} s of SIGKILL")
+
+    def _send(self, container: Container, number: int) -> None:
+        """A signal, and its event before the end that it may cause."""
+        if container.alive:
+            self.lifecycle.emit(container, "kill", {"signal": str(number)})
+        self._signal(container, number)
 
     def restart(self, unsafe_ref: str, *, timeout: int | None, signal: str | None) -> None:
         """Stop if it runs, then start."""
@@ -226,6 +239,7 @@ class Containers:
                 if container.alive:
                     container.document.stopped_by_user = True
                     self._stop(container, timeout=timeout, signal=signal)
+                    self.lifecycle.emit(container, "stop")
                 self.lifecycle.start(container)
             except CarboyError as error:
                 raise _start_error(error, container) from error
@@ -237,24 +251,30 @@ class Containers:
         """Send a signal; with SIGKILL (the default) wait for the end."""
         container = self.find(unsafe_ref)
         number = signal_number(signal or "SIGKILL")
+        if container.state is State.RESTARTING:
+            with container.operation:
+                if self.lifecycle.cancel_restart(container):
+                    self._by_hand(container)
+                    return
         self._require_running(container, "kill container")
+        if number in (9, signal_number(container.document.config.stop_signal or "SIGTERM")):
+            self._by_hand(container)
         if number == 9:
-            container.document.stopped_by_user = True
             self._kill(container)
         else:
-            self._signal(container, number)
-        self.lifecycle.emit(container, "kill", {"signal": str(number)})
+            self._send(container, number)
 
     def pause(self, unsafe_ref: str) -> None:
         """Freeze every process."""
         container = self.find(unsafe_ref)
         with container.operation:
-            channel = self._require_running(container, "pause container")
+            channel = self._require_steady(container, "pause container")
             if container.state is State.PAUSED:
                 raise Conflict(f"Container {container.id} is already paused")
             self._ask(container, channel, "pause")
             with container.mutex:
                 container.become(State.PAUSED)
+                health.pause(container)
             self.index.save(container)
         self.lifecycle.emit(container, "pause")
 
@@ -311,14 +331,13 @@ class Containers:
         with container.operation:
             if container.state is State.REMOVING:
                 raise Conflict(f"removal of container {container.name} is already in progress")
+            if not force and (container.alive or container.state is State.RESTARTING):
+                raise Conflict(
+                    f'cannot remove container "{container.name}": container is {container.state.value}:'
+                    " stop the container before removing or force remove"
+                )
             self.lifecycle.cancel_restart(container)
             if container.alive:
-                if not force:
-                    paused = "paused" if container.state is State.PAUSED else "running"
-                    raise Conflict(
-                        f'cannot remove container "{container.name}": container is {paused}:'
-                        " stop the container before removing or force remove"
-                    )
                 container.document.stopped_by_user = True
                 self._kill(container)
             self.lifecycle.finish(container)
@@ -517,6 +536,11 @@ class Containers:
         if not container.alive:
             raise Conflict(f"cannot {what}: {container.name}: container {container.id} is not running")
         return self.channel(container)
+
+    def _require_steady(self, container: Container, what: str) -> Channel:
+        if container.state is State.RESTARTING:
+            raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
+        return self._require_running(container, what)
 
     def _ask(self, container: Container, channel: Channel, operation: str, **fields: Any) -> None:
         """A request to the monitor; when the container ends meanwhile, it simply does not run."""

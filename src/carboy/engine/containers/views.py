@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 
+from msgspec import UNSET
+
+from carboy.engine.containers import health
 from carboy.engine.containers.document import Container
 from carboy.engine.containers.lifecycle import Lifecycle
 from carboy.engine.containers.states import ALIVE, State
-from carboy.engine.spec.check import network_mode
+from carboy.engine.spec.check import network_id, network_mode
 from carboy.engine.spec.mounts import PlannedMount
 from carboy.errors import InvalidArgument
 from carboy.formats import human
@@ -31,17 +34,17 @@ KNOWN_FILTERS = str.split(
 )
 
 
-def shown_state(state: State) -> str:
+def shown_state(container: Container) -> str:
     """The word that clients know."""
-    return State.CREATED.value if state is State.STARTING else state.value
+    return container.shown.value
 
 
 def status_text(container: Container, now: float) -> str:
     """`Up 5 minutes`, `Exited (0) 2 hours ago`, `Created`."""
     document = container.document
-    match document.state:
+    match container.shown:
         case State.RUNNING:
-            return f"Up {human.duration(now - document.started_at / 1e9)}"
+            return f"Up {human.duration(now - document.started_at / 1e9)}{health.shown(container)}"
         case State.PAUSED:
             return f"Up {human.duration(now - document.started_at / 1e9)} (Paused)"
         case State.RESTARTING:
@@ -72,7 +75,7 @@ def summary(container: Container, paths: Paths, now: float) -> ContainerSummary:
         command=" ".join(_quoted(word) for word in [*(config.entrypoint or []), *(config.cmd or [])]),
         created=document.created_at // 10**9,
         labels=config.labels,
-        state=shown_state(document.state),
+        state=shown_state(container),
         status=status_text(container, now),
         host_config=SummaryHostConfig(network_mode=document.host.network_mode or "default"),
         network_settings=SummaryNetworkSettings(networks=_networks(container)),
@@ -97,11 +100,6 @@ def _networks(container: Container) -> dict[str, EndpointSettings]:
         settings.mac_address = endpoint.mac
         settings.endpoint_id = container.id
     return {mode: settings}
-
-
-def network_id(name: str) -> str:
-    """The constant id of a built-in network: 64 hexadecimal digits, recognisable by eye."""
-    return name.encode().hex().ljust(64, "0")[:64]
 
 
 def mount_point(mount: PlannedMount, paths: Paths) -> MountPoint:
@@ -148,10 +146,10 @@ def inspect(container: Container, paths: Paths, *, driver: str, log_path: str) -
         path=words[0] if words else "",
         args=words[1:],
         state=ContainerState(
-            status=shown_state(document.state),
-            running=document.state in ALIVE or document.state is State.RESTARTING,
+            status=shown_state(container),
+            running=container.shown in ALIVE or container.shown is State.RESTARTING,
             paused=document.state is State.PAUSED,
-            restarting=document.state is State.RESTARTING,
+            restarting=container.shown is State.RESTARTING,
             oom_killed=document.oom_killed,
             dead=document.state is State.DEAD,
             pid=document.pid,
@@ -159,6 +157,7 @@ def inspect(container: Container, paths: Paths, *, driver: str, log_path: str) -
             error=document.error,
             started_at=rfc3339(document.started_at) if document.started_at else ZERO_TIME,
             finished_at=document.finished_at or ZERO_TIME,
+            health=document.health or UNSET,
         ),
         image=document.image_id,
         resolv_conf_path=f"{bundle}/resolv.conf",
@@ -192,6 +191,10 @@ class Listing:
         for status in filters.get("status"):
             if status not in {state.value for state in State if state is not State.STARTING}:
                 raise InvalidArgument(f"invalid filter 'status={status[:40]}'")
+
+        for status in filters.get("health"):
+            if status not in health.STATUSES:
+                raise InvalidArgument(f"invalid filter 'health={status[:40]}'")
 
     def _reference(self, name: str, everything: list[Container]) -> int | None:
         moments = [
@@ -228,10 +231,10 @@ class Listing:
             filters.prefix("id", document.id)
             and (filters.pattern("name", document.name) or filters.pattern("name", f"/{document.name}"))
             and filters.labels(document.config.labels)
-            and filters.exact("status", shown_state(document.state))
+            and filters.exact("status", shown_state(container))
             and filters.any_of("volume", mounts)
             and filters.any_of("network", (mode, network_id(mode)))
-            and filters.any_of("health", ("none",))
+            and filters.exact("health", health.status_of(container))
             and filters.any_of("ancestor", self._ancestors(container))
             and "publish" not in filters
             and filters.any_of(
@@ -273,7 +276,7 @@ def list_containers(
     everything = everything or listing.implies_all or bool(limit and limit > 0)
     found = []
     for container in reversed(containers):
-        if not everything and not container.alive and container.state is not State.RESTARTING:
+        if not everything and not container.alive and container.shown is not State.RESTARTING:
             continue
         if listing.shows(container):
             found.append((container, summary(container, paths, now)))

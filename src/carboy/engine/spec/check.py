@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from carboy.engine import logdrivers
 from carboy.engine.spec.facts import HostFacts
+from carboy.engine.spec.health import check_health
 from carboy.engine.spec.limits import check_limits
 from carboy.engine.spec.security import capability_set, parse_security_options
 from carboy.errors import InvalidArgument, Unsupported
@@ -19,7 +21,8 @@ def check_request(config: ContainerConfig, host: HostConfig, facts: HostFacts) -
     _check_modes(config, host)
     _check_lifetime(host)
     _check_sysctls(host)
-    _check_logging(host)
+    logdrivers.check(host.log_config)
+    check_health(config)
     warnings += _check_unsupported(config, host)
     return warnings
 
@@ -28,6 +31,11 @@ def network_mode(host: HostConfig) -> str:
     """`bridge`, `host`, `none` or `container:<ref>`."""
     mode = host.network_mode or "default"
     return "bridge" if mode in ("default", "bridge") else mode
+
+
+def network_id(name: str) -> str:
+    """The constant id of a built-in network: 64 hexadecimal digits, recognisable by eye."""
+    return name.encode().hex().ljust(64, "0")[:64]
 
 
 def joined(mode: str) -> str | None:
@@ -98,19 +106,6 @@ def _check_sysctls(host: HostConfig) -> None:
             raise InvalidArgument(f"sysctl '{name[:80]}' not allowed in host ipc namespace")
 
 
-def _check_logging(host: HostConfig) -> None:
-    if host.log_config.type not in ("", "json-file", "none"):
-        raise InvalidArgument(
-            f"logger: no log driver named '{host.log_config.type[:40]}' is registered: json-file and none are"
-        )
-    for option in host.log_config.config:
-        if option not in ("max-size", "max-file", "labels", "env", "tag", "mode", "max-buffer-size"):
-            raise InvalidArgument(f"unknown log opt '{option[:40]}' for json-file log driver")
-    files = host.log_config.config.get("max-file", "1")
-    if not (files.isascii() and files.isdigit() and len(files) <= 4 and int(files) >= 1):
-        raise InvalidArgument(f"invalid max-file '{files[:40]}': expected a number from 1 to 9999")
-
-
 def _check_unsupported(config: ContainerConfig, host: HostConfig) -> list[str]:
     if host.device_requests:
         request = host.device_requests[0]
@@ -127,17 +122,14 @@ def _check_unsupported(config: ContainerConfig, host: HostConfig) -> list[str]:
     if host.links:
         raise Unsupported("links between containers are not supported: use a network and container names")
     windows = host.cpu_count or host.cpu_percent or host.io_maximum_iops or host.io_maximum_bandwidth
-    log_options = host.log_config.config.keys() & {"tag", "mode", "max-buffer-size"}
     ignored = (
         (
             host.port_bindings or host.publish_all_ports,
             "Published ports are not supported yet: nothing listens on the host.",
         ),
-        (config.healthcheck and config.healthcheck.test, "Health checks are stored, but not run yet."),
         (host.storage_opt, "Storage options have no effect."),
         (windows, "Windows limits have no effect."),
         (config.network_disabled, "NetworkDisabled is ignored: use network mode none."),
-        (log_options, "Log options tag, mode and max-buffer-size have no effect."),
         (host.runtime in ("runc", "io.containerd.runc.v2"), "The built-in runtime is used instead of runc."),
     )
     return [text for given, text in ignored if given]

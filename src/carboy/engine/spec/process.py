@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 
+from carboy.engine.spec.health import merge_health
 from carboy.errors import InvalidArgument
 from carboy.formats.dockerapi.containers import ContainerConfig
 
@@ -28,8 +29,7 @@ def merge_image_config(config: ContainerConfig, image: ContainerConfig) -> None:
             config.entrypoint = image.entrypoint
     if config.entrypoint == [""]:
         config.entrypoint = None  # `--entrypoint ""` takes the image's away
-    if config.healthcheck is None or not config.healthcheck.test:
-        config.healthcheck = config.healthcheck or image.healthcheck
+    config.healthcheck = merge_health(config.healthcheck, image.healthcheck)
     if config.stop_timeout is None:
         config.stop_timeout = image.stop_timeout
     if config.shell is None:

@@ -21,9 +21,10 @@ from carboy.formats.spawner import VERSION
 from carboy.linux import process, terminal
 from carboy.runtime.monitor import detach, launcher
 from carboy.runtime.monitor.connection import Connection, error_message, integer, unknown
+from carboy.runtime.monitor.health import Health
 from carboy.runtime.monitor.log import open_log
 from carboy.runtime.monitor.loop import READ, Loop
-from carboy.runtime.monitor.session import Session
+from carboy.runtime.monitor.session import Client, Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,13 +83,17 @@ class Monitor:
         self.connections: list[Connection] = []
         self.listener: Socket | None = None
         self.container = container
+        plan = self.launch.get("health")
+        self.health = Health(self.loop, plan, container.execute, self.event) if plan else None
         self.channel = Connection(self.loop, channel, self.handle, self._hung_up)
         self.connections.append(self.channel)
+        self._held: dict[int, Client] = {}
         self._operations: dict[str, Callable[[Message, list[int]], Message]] = {
             "hello": self._hello,
             "start": self._start,
             "signal": self._signal,
             "attach": self._attach,
+            "release": self._release,
             "resize": self._resize,
             "exec": self._exec,
             "exec_state": self._exec_state,
@@ -105,7 +110,7 @@ class Monitor:
         """From launch to the end."""
         try:
             program = self.container.create(lambda pid: self.event("namespaces", pid=pid))
-            log = open_log(self.launch.get("log") or {})
+            log = open_log(self.launch.get("log") or {}, self.loop)
             self.main = self._adopt(program, log=log, stdin_once=bool(self.launch.get("stdin_once")))
             self._listen()
             self.status = "created"
@@ -214,9 +219,14 @@ class Monitor:
         for one in list(self.execs.values()):
             if one.exit_code is None and one.session is not None:
                 self._end_exec(one)
+        if self.health is not None:
+            self.health.end()
         oom, problem = self.container.remove_group()
         if running.session is not None and running.session.lost and not problem:
-            problem = f"{running.session.lost} bytes of the log are lost: its disk was full or failed"
+            problem = (
+                f"{running.session.lost} bytes of the log are lost: its disk was full or failed,"
+                " or its server did not take them"
+            )
         exited: Message = {
             "exit_code": running.exit_code,
             "oom": oom,
@@ -225,6 +235,8 @@ class Monitor:
             "error": problem,
             "boot_id": process.boot_id(),
         }
+        if self.health is not None:
+            exited["health"] = self.health.document()
         if was_started:
             self._write(self.bundle, None, "exit.json", exited)
         for name in ("monitor.sock", "monitor.json"):
@@ -348,6 +360,7 @@ class Monitor:
                 "started_at": self.started_at,
                 "exit_code": self.main.exit_code if self.main else None,
                 "execs": sorted(key for key, one in self.execs.items() if one.exit_code is None),
+                "health": self.health.document() if self.health else None,
             }
         }
 
@@ -360,6 +373,8 @@ class Monitor:
         self.started_at = now()
         self.status = "running"
         self._write_monitor()
+        if self.health is not None:
+            self.health.begin()
         return {"pid": running.program.pid, "started_at": self.started_at}
 
     def _signal(self, message: Message, descriptors: list[int]) -> Message:
@@ -374,7 +389,7 @@ class Monitor:
         if number == signal.SIGKILL and self.status == "paused":
             # A frozen process of v1 dies when it is thawed.
             self.container.thaw()
-            self.status = "running"
+            self._thawed()
         return {}
 
     def _attach(self, message: Message, descriptors: list[int]) -> Message:
@@ -382,11 +397,22 @@ class Monitor:
         assert session is not None
         if not descriptors:
             raise InvalidArgument("attach: the client's descriptor is missing")
-        self._attach_client(session, message, descriptors)
+        client = self._attach_client(session, message, descriptors)
+        if not client.held:
+            return {}
+        self._held = {key: one for key, one in self._held.items() if one.held and not one.closed}
+        self._held[integer(message, "hold")] = client
+        return {"log": session.log_position()}
+
+    def _release(self, message: Message, descriptors: list[int]) -> Message:
+        del descriptors
+        client = self._held.pop(integer(message, "hold"), None)
+        if client is not None and not client.closed:
+            client.release()
         return {}
 
     @staticmethod
-    def _attach_client(session: Session, message: Message, descriptors: list[int]) -> None:
+    def _attach_client(session: Session, message: Message, descriptors: list[int]) -> Client:
         keys = b""
         if session.terminal:
             keys = detach.parse(str(message.get("detach_keys") or detach.DEFAULT))
@@ -394,13 +420,14 @@ class Monitor:
             initial = a2b_base64(str(message.get("initial") or ""))
         except ValueError as error:
             raise InvalidArgument(f"{message.get('op')}: initial is not base64: {error}") from error
-        session.attach(
+        return session.attach(
             descriptors.pop(0),
             stdin=bool(message.get("stdin")),
             stdout=bool(message.get("stdout")),
             stderr=bool(message.get("stderr")),
             detach_keys=keys,
             initial=initial,
+            hold="hold" in message,
         )
 
     def _resize(self, message: Message, descriptors: list[int]) -> Message:
@@ -443,6 +470,8 @@ class Monitor:
             raise Conflict(f"container {self.container_id} cannot be paused: it is {self.status}")
         self.container.freeze()
         self.status = "paused"
+        if self.health is not None:
+            self.health.pause()
         return {}
 
     def _resume(self, message: Message, descriptors: list[int]) -> Message:
@@ -450,8 +479,13 @@ class Monitor:
         if self.status != "paused":
             raise Conflict(f"container {self.container_id} is not paused")
         self.container.thaw()
-        self.status = "running"
+        self._thawed()
         return {}
+
+    def _thawed(self) -> None:
+        self.status = "running"
+        if self.health is not None:
+            self.health.resume()
 
     def _update(self, message: Message, descriptors: list[int]) -> Message:
         del descriptors

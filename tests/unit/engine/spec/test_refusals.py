@@ -98,10 +98,9 @@ def test_hostnames_conflict_with_shared_namespaces() -> None:
 def test_what_has_no_effect_is_warned_about() -> None:
     request, _ = from_plain(
         {
-            "Healthcheck": {"Test": ["CMD", "true"]},
             "HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": "80"}]}, "KernelMemory": 1},
         },
         CreateRequest,
     )
     warnings = check_request(request.container_config(), request.host_config, FACTS)
-    assert len(warnings) == 3
+    assert len(warnings) == 2
