@@ -269,7 +269,7 @@ def test_the_iptables_program_can_read_what_we_put_into_its_table(world: World) 
         f"-A DOCKER-USER -i carboy0 -o docker0 {comment} -j RETURN",
         f"-A DOCKER-USER -i carboy0 -o br-+ {comment} -j RETURN",
         f"-A DOCKER-USER -i carboy0 {comment} -j ACCEPT",
-        f"-A DOCKER-USER -o carboy0 -m conntrack --ctstate RELATED,ESTABLISHED {comment} -j ACCEPT",
+        f"-A DOCKER-USER -o carboy0 -m conntrack --ctstate RELATED,ESTABLISHED,DNAT {comment} -j ACCEPT",
         "-A DOCKER-USER -j RETURN",
     ]
 
@@ -305,7 +305,7 @@ def test_a_partly_emptied_table_is_made_whole(world: World) -> None:
     rule = world.rules("carboy_carboy0", "forward")[-1]
     world.firewall(nft.delete_rule(rule))
     world.machine.run(network.ensure)
-    assert len(world.rules("carboy_carboy0", "forward")) == 3
+    assert len(world.rules("carboy_carboy0", "forward")) == 4
 
 
 def test_remove_leaves_nothing(world: World) -> None:

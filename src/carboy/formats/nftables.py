@@ -7,10 +7,10 @@ make them from the small vocabulary that Carboy's rules use:
     match_interface("iifname", "carboy0")   meta load iifname => reg 1; cmp eq reg 1 "carboy0"
     match_network("saddr", ip, mask)        payload load => reg 1; bitwise; cmp
     match_established()                     ct load state => reg 1; bitwise; cmp neq 0
-    verdict(ACCEPT), masquerade(), counter()
+    verdict(ACCEPT), masquerade(), counter()        maps: `nftmaps.py`
 
 Rules that go into a table that the iptables-nft program owns use only expressions that it can
-print (`xt_comment`, `xt_established`): it refuses to work on a table with anything else in it.
+print (`xt_comment`, `xt_established_or_published`): it refuses to work on a table with anything else in it.
 Constants are those of <linux/netfilter/nf_tables.h> and nf_tables_compat.h; numbers are big-endian.
 """
 
@@ -42,9 +42,11 @@ FAMILY_IPV4 = 2
 
 HOOK_PREROUTING = 0
 HOOK_FORWARD = 2
+HOOK_OUTPUT = 3
 HOOK_POSTROUTING = 4
 
 PRIORITY_RAW = -300
+PRIORITY_DSTNAT = -100
 PRIORITY_FILTER = 0
 PRIORITY_SRCNAT = 100
 
@@ -53,19 +55,19 @@ ACCEPT = 1
 JUMP = -3
 RETURN = -5
 
-_SUBSYSTEM = 10 << 8
+SUBSYSTEM = 10 << 8
 _BATCH_BEGIN = 16
 _BATCH_END = 17
-NEWTABLE = _SUBSYSTEM | 0
-_GETTABLE = _SUBSYSTEM | 1
-_DELTABLE = _SUBSYSTEM | 2
-NEWCHAIN = _SUBSYSTEM | 3
-_GETCHAIN = _SUBSYSTEM | 4
-NEWRULE = _SUBSYSTEM | 6
-_GETRULE = _SUBSYSTEM | 7
-_DELRULE = _SUBSYSTEM | 8
-NEWGEN = _SUBSYSTEM | 15
-_GETGEN = _SUBSYSTEM | 16
+NEWTABLE = SUBSYSTEM | 0
+_GETTABLE = SUBSYSTEM | 1
+_DELTABLE = SUBSYSTEM | 2
+NEWCHAIN = SUBSYSTEM | 3
+_GETCHAIN = SUBSYSTEM | 4
+NEWRULE = SUBSYSTEM | 6
+_GETRULE = SUBSYSTEM | 7
+_DELRULE = SUBSYSTEM | 8
+NEWGEN = SUBSYSTEM | 15
+_GETGEN = SUBSYSTEM | 16
 
 _NFGENMSG = struct.Struct(">BBH")
 _NAME_MAX = 255
@@ -80,6 +82,7 @@ _IPV4_OFFSETS = {"saddr": 12, "daddr": 16}
 _CT_STATE = 0
 _CT_ESTABLISHED_OR_RELATED = 0x2 | 0x4
 _XT_CONNTRACK_STATE = 1 << 0
+_XT_STATE_DNAT = 0x80
 _XT_COMMENT_LENGTH = 256
 _UDATA_COMMENT = 0
 
@@ -110,7 +113,8 @@ class Rule:
 # --- messages ---
 
 
-def _request(kind: int, flags: int, body: bytes, what: str, family: int = FAMILY_IPV4) -> Request:
+def request(kind: int, flags: int, body: bytes, what: str, family: int = FAMILY_IPV4) -> Request:
+    """A message of this subsystem."""
     return Request(kind, flags, _NFGENMSG.pack(family, 0, 0) + body, what)
 
 
@@ -124,7 +128,8 @@ def end() -> Request:
     return Request(_BATCH_END, 0, _NFGENMSG.pack(0, 0, 10), "finish a firewall change")
 
 
-def _name(kind: int, value: str) -> bytes:
+def name_attribute(kind: int, value: str) -> bytes:
+    """The name of a table, chain or map."""
     if not value or len(value.encode()) > _NAME_MAX:
         raise InvalidArgument(f"nf_tables name {value[:64]!r} has to have 1 to {_NAME_MAX} bytes")
     return text(kind, value)
@@ -132,18 +137,20 @@ def _name(kind: int, value: str) -> bytes:
 
 def new_table(table: str) -> Request:
     """Create an IPv4 table, or leave it as it is."""
-    return _request(NEWTABLE, NLM_F_ACK | NLM_F_CREATE, _name(1, table) + be32(2, 0), f"create table {table}")
+    return request(
+        NEWTABLE, NLM_F_ACK | NLM_F_CREATE, name_attribute(1, table) + be32(2, 0), f"create table {table}"
+    )
 
 
 def delete_table(table: str) -> Request:
     """Delete an IPv4 table with all that is in it; ENOENT when there is none."""
-    return _request(_DELTABLE, NLM_F_ACK, _name(1, table), f"delete table {table}")
+    return request(_DELTABLE, NLM_F_ACK, name_attribute(1, table), f"delete table {table}")
 
 
 def new_chain(table: str, chain: str) -> Request:
     """Create a chain that rules jump to, or leave it as it is."""
-    body = _name(1, table) + _name(3, chain)
-    return _request(NEWCHAIN, NLM_F_ACK | NLM_F_CREATE, body, f"create chain {table} {chain}")
+    body = name_attribute(1, table) + name_attribute(3, chain)
+    return request(NEWCHAIN, NLM_F_ACK | NLM_F_CREATE, body, f"create chain {table} {chain}")
 
 
 def new_base_chain(
@@ -151,8 +158,8 @@ def new_base_chain(
 ) -> Request:
     """Create a chain at a hook; kind is "filter" or "nat"."""
     place = nested(4, be32(1, hook), be32(2, priority))
-    body = _name(1, table) + _name(3, chain) + place + be32(5, policy) + text(7, kind)
-    return _request(NEWCHAIN, NLM_F_ACK | NLM_F_CREATE, body, f"create chain {table} {chain}")
+    body = name_attribute(1, table) + name_attribute(3, chain) + place + be32(5, policy) + text(7, kind)
+    return request(NEWCHAIN, NLM_F_ACK | NLM_F_CREATE, body, f"create chain {table} {chain}")
 
 
 def append_rule(table: str, chain: str, *expressions: bytes, comment: str = "") -> Request:
@@ -166,43 +173,47 @@ def insert_rule(table: str, chain: str, *expressions: bytes, comment: str = "") 
 
 
 def _rule(table: str, chain: str, expressions: tuple[bytes, ...], comment: str, place: int) -> Request:
-    body = _name(1, table) + _name(2, chain) + nested(4, *expressions)
+    body = name_attribute(1, table) + name_attribute(2, chain) + nested(4, *expressions)
     if comment:
         body += attribute(7, _user_comment(comment))
-    return _request(NEWRULE, NLM_F_ACK | NLM_F_CREATE | place, body, f"add rule to {table} {chain}")
+    return request(NEWRULE, NLM_F_ACK | NLM_F_CREATE | place, body, f"add rule to {table} {chain}")
 
 
 def delete_rule(rule: Rule) -> Request:
     """Delete one rule by its handle."""
-    body = _name(1, rule.table) + _name(2, rule.chain) + attribute(3, struct.pack(">Q", rule.handle))
+    body = (
+        name_attribute(1, rule.table)
+        + name_attribute(2, rule.chain)
+        + attribute(3, struct.pack(">Q", rule.handle))
+    )
     what = f"delete rule {rule.handle} of {rule.table} {rule.chain}"
-    return _request(_DELRULE, NLM_F_ACK, body, what, rule.family)
+    return request(_DELRULE, NLM_F_ACK, body, what, rule.family)
 
 
 def get_generation() -> Request:
     """Ask for the number that grows with every change of the rules."""
-    return _request(_GETGEN, NLM_F_ACK, b"", "read the firewall's generation", 0)
+    return request(_GETGEN, NLM_F_ACK, b"", "read the firewall's generation", 0)
 
 
 def dump_chains() -> Request:
     """Ask for every chain of every table."""
-    return _request(_GETCHAIN, NLM_F_DUMP, b"", "list firewall chains", 0)
+    return request(_GETCHAIN, NLM_F_DUMP, b"", "list firewall chains", 0)
 
 
 def dump_rules(table: str, chain: str) -> Request:
     """Ask for the rules of one chain of an IPv4 table."""
-    body = _name(1, table) + _name(2, chain)
-    return _request(_GETRULE, NLM_F_DUMP, body, f"list rules of {table} {chain}")
+    body = name_attribute(1, table) + name_attribute(2, chain)
+    return request(_GETRULE, NLM_F_DUMP, body, f"list rules of {table} {chain}")
 
 
 def parse_generation(message: Message) -> int:
     """The number from a NEWGEN."""
-    return be32_of(_body(message).get(1, b""))
+    return be32_of(body_of(message).get(1, b""))
 
 
 def parse_chain(message: Message) -> Chain:
     """A Chain from a NEWCHAIN."""
-    found = _body(message)
+    found = body_of(message)
     place = attributes(found.get(4, b""))
     return Chain(
         family=message.payload[0],
@@ -215,7 +226,7 @@ def parse_chain(message: Message) -> Chain:
 
 def parse_rule(message: Message) -> Rule:
     """A Rule from a NEWRULE."""
-    found = _body(message)
+    found = body_of(message)
     expressions = found.get(4, b"")
     return Rule(
         family=message.payload[0],
@@ -227,7 +238,8 @@ def parse_rule(message: Message) -> Rule:
     )
 
 
-def _body(message: Message) -> dict[int, bytes]:
+def body_of(message: Message) -> dict[int, bytes]:
+    """A message's attributes."""
     if len(message.payload) < _NFGENMSG.size:
         raise Corrupt("nf_tables message is shorter than its header")
     return attributes(message.payload[_NFGENMSG.size :])
@@ -236,16 +248,19 @@ def _body(message: Message) -> dict[int, bytes]:
 # --- expressions ---
 
 
-def _expression(name: str, *data: bytes) -> bytes:
+def expression(name: str, *data: bytes) -> bytes:
+    """One expression of a rule."""
     return nested(1, text(1, name), nested(2, *data))
 
 
-def _cmp(value: bytes, operator: int = _CMP_EQ) -> bytes:
-    return _expression("cmp", be32(1, _REGISTER), be32(2, operator), nested(3, attribute(1, value)))
+def compare(value: bytes, operator: int = _CMP_EQ) -> bytes:
+    """Compare the first register with a value."""
+    return expression("cmp", be32(1, _REGISTER), be32(2, operator), nested(3, attribute(1, value)))
 
 
-def _bitwise(mask: bytes) -> bytes:
-    return _expression(
+def masked(mask: bytes) -> bytes:
+    """Keep the mask's bits of the first register."""
+    return expression(
         "bitwise",
         be32(1, _REGISTER),
         be32(2, _REGISTER),
@@ -261,8 +276,8 @@ def match_interface(key: str, name: str, *, negate: bool = False) -> list[bytes]
     if not raw or len(raw) > 15:
         raise InvalidArgument(f"interface name {name[:64]!r} has to have 1 to 15 bytes")
     # Sixteen bytes, as the nft program writes them.
-    load = _expression("meta", be32(2, _META_KEYS[key]), be32(1, _REGISTER))
-    return [load, _cmp(raw.ljust(16, b"\0"), _CMP_NEQ if negate else _CMP_EQ)]
+    load = expression("meta", be32(2, _META_KEYS[key]), be32(1, _REGISTER))
+    return [load, compare(raw.ljust(16, b"\0"), _CMP_NEQ if negate else _CMP_EQ)]
 
 
 def match_interface_as_iptables(key: str, name: str) -> list[bytes]:
@@ -270,35 +285,37 @@ def match_interface_as_iptables(key: str, name: str) -> list[bytes]:
     raw = name.encode()
     if not raw or len(raw) > 15:
         raise InvalidArgument(f"interface name {name[:64]!r} has to have 1 to 15 bytes")
-    load = _expression("meta", be32(2, _META_KEYS[key]), be32(1, _REGISTER))
-    return [load, _cmp(raw[:-1] if name.endswith("+") else raw + b"\0")]
+    load = expression("meta", be32(2, _META_KEYS[key]), be32(1, _REGISTER))
+    return [load, compare(raw[:-1] if name.endswith("+") else raw + b"\0")]
 
 
 def match_network(field: str, network: bytes, mask: bytes, *, negate: bool = False) -> list[bytes]:
     """Compare the IPv4 source ("saddr") or destination ("daddr") with a network."""
     if len(network) != 4 or len(mask) != 4:
         raise InvalidArgument("an IPv4 network and its mask have four bytes each")
-    load = _expression(
+    load = expression(
         "payload", be32(1, _REGISTER), be32(2, _NETWORK_HEADER), be32(3, _IPV4_OFFSETS[field]), be32(4, 4)
     )
-    return [load, _bitwise(mask), _cmp(network, _CMP_NEQ if negate else _CMP_EQ)]
+    return [load, masked(mask), compare(network, _CMP_NEQ if negate else _CMP_EQ)]
 
 
 def match_established() -> list[bytes]:
     """Take only packets of connections that exist already, or are related to one."""
     # Connection states are in the machine's byte order: they are flags of the kernel, not of a packet.
     mask = struct.pack("=I", _CT_ESTABLISHED_OR_RELATED)
-    load = _expression("ct", be32(2, _CT_STATE), be32(1, _REGISTER))
-    return [load, _bitwise(mask), _cmp(bytes(4), _CMP_NEQ)]
+    load = expression("ct", be32(2, _CT_STATE), be32(1, _REGISTER))
+    return [load, masked(mask), compare(bytes(4), _CMP_NEQ)]
 
 
-def xt_established() -> list[bytes]:
-    """What `match_established` does, in iptables' notation: `-m conntrack --ctstate RELATED,ESTABLISHED`."""
+def xt_established_or_published() -> list[bytes]:
+    """Answers, and what our map sent there: `-m conntrack --ctstate RELATED,ESTABLISHED,DNAT`."""
     # struct xt_conntrack_mtinfo3: eight 16-byte addresses and masks, two times, a protocol and four
     # ports; then match_flags, invert_flags, state_mask, status_mask; padded to a multiple of eight.
     info = bytearray(168)
-    struct.pack_into("=HHHH", info, 146, _XT_CONNTRACK_STATE, 0, _CT_ESTABLISHED_OR_RELATED, 0)
-    return [_expression("match", text(1, "conntrack"), be32(2, 3), attribute(3, bytes(info)))]
+    struct.pack_into(
+        "=HHHH", info, 146, _XT_CONNTRACK_STATE, 0, _CT_ESTABLISHED_OR_RELATED | _XT_STATE_DNAT, 0
+    )
+    return [expression("match", text(1, "conntrack"), be32(2, 3), attribute(3, bytes(info)))]
 
 
 def xt_comment(comment: str) -> list[bytes]:
@@ -306,23 +323,23 @@ def xt_comment(comment: str) -> list[bytes]:
     info = comment.encode().ljust(_XT_COMMENT_LENGTH, b"\0")
     if len(info) > _XT_COMMENT_LENGTH or not info.endswith(b"\0"):
         raise InvalidArgument(f"firewall comment of {len(comment)} characters is too long")
-    return [_expression("match", text(1, "comment"), be32(2, 0), attribute(3, info))]
+    return [expression("match", text(1, "comment"), be32(2, 0), attribute(3, info))]
 
 
 def counter() -> list[bytes]:
     """Count packets and bytes."""
-    return [_expression("counter", attribute(1, bytes(8)), attribute(2, bytes(8)))]
+    return [expression("counter", attribute(1, bytes(8)), attribute(2, bytes(8)))]
 
 
 def masquerade() -> list[bytes]:
     """Give the packet the address of the interface that it leaves by."""
-    return [_expression("masq")]
+    return [expression("masq")]
 
 
 def verdict(code: int, chain: str = "") -> list[bytes]:
     """End with ACCEPT or DROP, or JUMP to a chain."""
-    inner = be32(1, code) + (_name(2, chain) if chain else b"")
-    return [_expression("immediate", be32(1, _REGISTER_VERDICT), nested(2, nested(2, inner)))]
+    inner = be32(1, code) + (name_attribute(2, chain) if chain else b"")
+    return [expression("immediate", be32(1, _REGISTER_VERDICT), nested(2, nested(2, inner)))]
 
 
 # --- comments ---

@@ -17,7 +17,7 @@ import errno
 import os
 import threading
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
@@ -32,6 +32,7 @@ from carboy.errors import (
 )
 from carboy.formats import rtnetlink
 from carboy.formats.netlink import Request
+from carboy.formats.nftmaps import Element
 from carboy.formats.rtnetlink import Link
 from carboy.network import sysctls, uplink
 from carboy.network.addresses import AddressPool, choose_subnet
@@ -96,6 +97,7 @@ class BridgeNetwork:
         self._namespaces = NamespaceThread()
         self._turned_on_forwarding = False
         self._has_uplink = False
+        self._localnet = ""
 
     @property
     def mtu(self) -> int:
@@ -114,6 +116,8 @@ class BridgeNetwork:
             self._ensure_bridge()
             self._ensure_sysctls()
             self._firewall.ensure()
+            self._localnet = ""
+            self._route_localnet()
 
     def connect(
         self,
@@ -155,6 +159,28 @@ class BridgeNetwork:
     def restore(self, records: Iterable[tuple[str, IPv4Address]]) -> list[tuple[str, IPv4Address]]:
         """Take over the addresses of containers that run already; gives those that could not be."""
         return self.addresses.restore(records)
+
+    def publish(self, elements: Sequence[Element]) -> None:
+        """Send what arrives at these ports of the machine to containers of this network."""
+        if not elements:
+            return
+        with self._lock, _Category(f"publish ports on network {self.name}"):
+            self._firewall.ensure()
+            self._firewall.publish(elements)
+            self._route_localnet()
+
+    def unpublish(self, elements: Sequence[Element]) -> None:
+        """Take ports back; again is harmless."""
+        if not elements:
+            return
+        with self._lock, _Category(f"take ports back on network {self.name}"):
+            self._firewall.unpublish(elements)
+            self._route_localnet()
+
+    def remember(self, elements: Sequence[Element]) -> None:
+        """Ports of containers that run already, as records say; `ensure` puts back what is missing."""
+        with self._lock:
+            self._firewall.remember(elements)
 
     def loopback(self, netns_fd: int) -> None:
         """Only bring loopback up in a namespace (network mode `none`)."""
@@ -253,7 +279,10 @@ class BridgeNetwork:
             link = self._get_link()
             if link is None:
                 raise Internal(f"bridge {self.name} vanished while it was being set up")
+            self._localnet = ""
         self._firewall.ensure()
+        if not self._localnet:
+            self._route_localnet()
         return link.index
 
     def _ensure_bridge(self) -> None:
@@ -290,6 +319,17 @@ class BridgeNetwork:
         sysctls.disable_ipv6(self.name)
         if sysctls.set_sysctl("net/ipv4/ip_forward", "1"):
             self._turned_on_forwarding = True
+
+    def _route_localnet(self) -> None:
+        """Connections to 127.0.0.1 may be sent to containers, as long as ports are published.
+
+        Only after the firewall: its table drops what a container sends for 127/8, and without that
+        rule containers would reach services that listen on the machine's loopback only.
+        """
+        wanted = "1" if self._firewall.publishes else "0"
+        if wanted != self._localnet:
+            sysctls.set_sysctl(f"net/ipv4/conf/{self.name}/route_localnet", wanted)
+            self._localnet = wanted
 
     # --- the container's side ---
 

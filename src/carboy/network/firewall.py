@@ -3,8 +3,11 @@
     table ip carboy_…                               what it is for
       prerouting  (raw)     from the bridge with 127/8 as source or destination: drop
                             from the bridge with a source outside its subnet: drop
-      forward     (filter)  to the bridge from elsewhere: only answers to what containers asked for
+      dstnat, output        to a published port of this machine: to its container (formats/nftmaps.py)
+      forward     (filter)  to the bridge from elsewhere: only answers to what containers asked for,
+                            and what was sent there by a published port
       postrouting (srcnat)  from the subnet, leaving by another interface: masquerade
+                            to a container by a published port, from another container or 127/8: masquerade
 
 nf_tables asks every base chain at a hook; an accept ends one chain only, a drop is final.  So where
 another owner's forward chain drops by default, a rule in a table of ours cannot help: Docker's is
@@ -19,20 +22,24 @@ from __future__ import annotations
 import errno
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from carboy.errors import InvalidArgument, Unavailable
 from carboy.formats import nftables as nft
+from carboy.formats import nftmaps
 from carboy.formats.netlink import Request
 from carboy.formats.nftables import Chain, Rule
+from carboy.formats.nftmaps import Element
 from carboy.network.sockets import NETLINK_NETFILTER, NetlinkError, NetlinkSocket
 
 _ATTEMPTS = 4
 _FILTER = "filter"
 _DOCKER_USER = "DOCKER-USER"
 _DOCKER_BRIDGES = ("docker0", "br-+")
+_MAPS = {"published": True, "published_any": False}
+"""Our maps, and whether their keys name an address of the machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,7 @@ class Firewall:
         self._plan = plan_table(table=table, bridge=bridge, subnet=subnet)
         self._socket = NetlinkSocket(NETLINK_NETFILTER)
         self._seen_generation: int | None = None
+        self._elements: dict[str, dict[bytes, Element]] = {name: {} for name in _MAPS}
 
     def close(self) -> None:
         """Close the socket; the rules stay."""
@@ -77,6 +85,61 @@ class Firewall:
         raise Unavailable(
             f"firewall table {self.table} does not stay: another program keeps removing its rules"
         )
+
+    @property
+    def publishes(self) -> bool:
+        """Whether any port is published."""
+        return any(self._elements.values())
+
+    def publish(self, elements: Sequence[Element]) -> None:
+        """Send what arrives for these ports to their containers, from now on and after every repair."""
+        changes = self._by_map(elements)
+        for name, part in changes.items():
+            self._elements[name].update({one.key: one for one in part})
+        self._change(nftmaps.add_elements, changes)
+
+    def unpublish(self, elements: Sequence[Element]) -> None:
+        """No longer do so; ports that are not published, or by now another container's, are no error."""
+        changes = {
+            name: [one for one in part if self._elements[name].get(one.key) == one]
+            for name, part in self._by_map(elements).items()
+        }
+        for name, part in changes.items():
+            for one in part:
+                del self._elements[name][one.key]
+        self._change(nftmaps.delete_elements, changes)
+
+    def remember(self, elements: Sequence[Element]) -> None:
+        """Ports that an earlier daemon has published: the next `ensure` makes it so where it is not."""
+        for name, part in self._by_map(elements).items():
+            self._elements[name].update({one.key: one for one in part})
+        self._seen_generation = None
+
+    @staticmethod
+    def _by_map(elements: Sequence[Element]) -> dict[str, list[Element]]:
+        return {
+            name: [one for one in elements if bool(one.outside) is with_address]
+            for name, with_address in _MAPS.items()
+        }
+
+    def _change(
+        self,
+        make: Callable[[str, str, Sequence[Element]], list[Request]],
+        changes: dict[str, list[Element]],
+    ) -> None:
+        requests = [one for name, part in changes.items() for one in make(self.table, name, part)]
+        if not requests:
+            return
+        before = self._seen_generation
+        try:
+            self._socket.transact(*requests)
+        except NetlinkError:
+            # Somebody has changed the table: made anew from what is to be in it.
+            self._seen_generation = None
+            self.ensure()
+            return
+        if before is not None and self._generation() == before + 1:
+            self._seen_generation = before + 1  # nobody but us
 
     def remove(self) -> None:
         """Take out every rule of ours, wherever it is."""
@@ -126,7 +189,7 @@ class Firewall:
         """Whether anything had to be changed."""
         changed = False
         if not self._table_is_whole():
-            self._apply(*self._plan.requests)
+            self._apply(*self._plan.requests, *self._all_elements())
             changed = True
         if _has_docker_hook(self._chains()) and not self._hook_is_whole():
             self._remove_from_hook()
@@ -139,7 +202,25 @@ class Firewall:
             comments = [rule.comment for rule in self._rules(self.table, chain)]
             if comments != [self._plan.mark] * count:
                 return False
-        return True
+        return all(
+            self._found_elements(name) == {key: one.value for key, one in self._elements[name].items()}
+            for name in _MAPS
+        )
+
+    def _all_elements(self) -> list[Request]:
+        return [
+            one
+            for name in _MAPS
+            for one in nftmaps.add_elements(self.table, name, list(self._elements[name].values()))
+        ]
+
+    def _found_elements(self, name: str) -> dict[bytes, bytes] | None:
+        try:
+            return nftmaps.parse_elements(self._socket.dump(nftmaps.dump_elements(self.table, name)))
+        except NetlinkError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
 
     def _hook_is_whole(self) -> bool:
         ours = [rule for rule in self._rules(_FILTER, _DOCKER_USER) if rule.comment == self.tag]
@@ -188,6 +269,14 @@ def plan_table(*, table: str, bridge: str, subnet: IPv4Network) -> TablePlan:
         nft.new_base_chain(
             table, "prerouting", kind="filter", hook=nft.HOOK_PREROUTING, priority=nft.PRIORITY_RAW
         ),
+        *(
+            nftmaps.new_map(table, name, with_address=with_address, number=number)
+            for number, (name, with_address) in enumerate(_MAPS.items(), 1)
+        ),
+        nft.new_base_chain(
+            table, "dstnat", kind="nat", hook=nft.HOOK_PREROUTING, priority=nft.PRIORITY_DSTNAT
+        ),
+        nft.new_base_chain(table, "output", kind="nat", hook=nft.HOOK_OUTPUT, priority=nft.PRIORITY_DSTNAT),
         nft.new_base_chain(
             table, "forward", kind="filter", hook=nft.HOOK_FORWARD, priority=nft.PRIORITY_FILTER
         ),
@@ -196,7 +285,7 @@ def plan_table(*, table: str, bridge: str, subnet: IPv4Network) -> TablePlan:
         ),
     ]
     requests += [nft.append_rule(table, chain, *parts, comment=mark) for chain, parts in rules]
-    counts = dict.fromkeys(("prerouting", "forward", "postrouting"), 0)
+    counts = dict.fromkeys(("prerouting", "dstnat", "output", "forward", "postrouting"), 0)
     for chain, _ in rules:
         counts[chain] += 1
     return TablePlan(tuple(requests), counts, mark)
@@ -208,21 +297,36 @@ def _rules_of(bridge: str, subnet: IPv4Network) -> list[tuple[str, list[bytes]]]
     incoming = nft.match_interface("iifname", bridge)
     from_elsewhere = nft.match_interface("iifname", bridge, negate=True)
     to_bridge = nft.match_interface("oifname", bridge)
+    from_subnet = nft.match_network("saddr", network, mask)
     drop, accept = nft.verdict(nft.DROP), nft.verdict(nft.ACCEPT)
+    to_container = [
+        nftmaps.send_to_container("published", with_address=True),
+        nftmaps.to_the_machine() + nftmaps.send_to_container("published_any", with_address=False),
+    ]
     return [
         # Host-only services listen on 127/8: nothing from a container may reach or claim it.
         ("prerouting", incoming + nft.match_network("saddr", loopback, loopback_mask) + drop),
         ("prerouting", incoming + nft.match_network("daddr", loopback, loopback_mask) + drop),
         ("prerouting", incoming + nft.match_network("saddr", network, mask, negate=True) + drop),
+        # A port published on 127.0.0.1 is not for neighbours who send us packets for that address.
+        ("dstnat", nft.match_network("daddr", loopback, loopback_mask) + nft.verdict(nft.RETURN)),
+        *(("dstnat", parts) for parts in to_container),
+        *(("output", parts) for parts in to_container),
         ("forward", incoming + accept),
         ("forward", from_elsewhere + to_bridge + nft.match_established() + accept),
+        ("forward", from_elsewhere + to_bridge + nftmaps.published() + accept),
         # Other machines on the uplink's network could route to containers directly.
         ("forward", from_elsewhere + to_bridge + drop),
         (
             "postrouting",
-            nft.match_network("saddr", network, mask)
-            + nft.match_interface("oifname", bridge, negate=True)
-            + nft.masquerade(),
+            from_subnet + nft.match_interface("oifname", bridge, negate=True) + nft.masquerade(),
+        ),
+        # A container that reaches another (or itself) by the machine's address must get its answer
+        # through the machine; and 127.0.0.1 means somebody else in there.
+        ("postrouting", from_subnet + to_bridge + nftmaps.published() + nft.masquerade()),
+        (
+            "postrouting",
+            nft.match_network("saddr", loopback, loopback_mask) + to_bridge + nft.masquerade(),
         ),
     ]
 
@@ -243,7 +347,11 @@ def plan_docker_hook(*, bridge: str, tag: str) -> tuple[Request, ...]:
         for other in _DOCKER_BRIDGES
     ]
     rules.append(rule(incoming, nft.ACCEPT))
-    rules.append(rule(nft.match_interface_as_iptables("oifname", bridge) + nft.xt_established(), nft.ACCEPT))
+    rules.append(
+        rule(
+            nft.match_interface_as_iptables("oifname", bridge) + nft.xt_established_or_published(), nft.ACCEPT
+        )
+    )
     return tuple(nft.insert_rule(_FILTER, _DOCKER_USER, *parts) for parts in reversed(rules))
 
 

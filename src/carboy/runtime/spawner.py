@@ -86,6 +86,20 @@ def sweep(socket: Socket, request: dict[str, Any], descriptors: list[int]) -> No
     cgroups.attach(dict(request.get("cgroup") or {})).delete()
 
 
+def become_forwarder(socket: Socket, request: dict[str, Any], descriptors: list[int]) -> None:
+    """In the child: hold published ports; loaded here, because there is one for thousands of monitors."""
+    from carboy.runtime.forwarder import service
+
+    del request
+    socket.close()
+    os.setsid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    keep_only(descriptors)
+    service.live(descriptors[0])
+
+
 def keep_only(descriptors: list[int]) -> None:
     """/dev/null as 0, 1 and 2, the given ones, and nothing else."""
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
@@ -99,7 +113,7 @@ def keep_only(descriptors: list[int]) -> None:
     process.close_range(first)
 
 
-WORK = {"monitor": become_monitor, "sweep": sweep}
+WORK = {"monitor": become_monitor, "sweep": sweep, "ports": become_forwarder}
 """What a child does, by request."""
 
 

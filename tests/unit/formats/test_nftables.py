@@ -54,9 +54,9 @@ def test_what_iptables_would_write() -> None:
         ("meta", {2: raw("00000006"), 1: raw("00000001")}),
         ("cmp", {1: raw("00000001"), 2: raw("00000000"), 3: raw("0c000100636172626f793000")}),
     ]
-    name, fields = expressions(nft.xt_established())[0]
+    name, fields = expressions(nft.xt_established_or_published())[0]
     assert (name, fields[1], fields[2]) == ("match", b"conntrack\0", raw("00000003"))
-    assert fields[3] == bytes(146) + raw("0100 0000 0600 0000") + bytes(14)
+    assert fields[3] == bytes(146) + raw("0100 0000 8600 0000") + bytes(14)
     name, fields = expressions(nft.xt_comment("carboy x"))[0]
     assert (name, fields[1], fields[2]) == ("match", b"comment\0", raw("00000000"))
     assert fields[3] == b"carboy x".ljust(256, b"\0")
