@@ -6,14 +6,14 @@ modules are imported when their command runs, never before.
 
 from __future__ import annotations
 
-GROUPS = ("Containers", "Images", "System", "Volumes and networks")
+GROUPS = ("Containers", "Images", "System", "Volumes and networks", "Contexts")
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "run": ("run", "Containers", "Create and run a new container from an image"),
     "create": ("create", "Containers", "Create a new container"),
     "start": ("start", "Containers", "Start stopped containers"),
     "stop": ("stop", "Containers", "Stop running containers"),
-    "restart": ("restart", "Containers", "Restart containers"),
+    "restart": ("stop", "Containers", "Restart containers"),
     "kill": ("kill", "Containers", "Send a signal to running containers"),
     "wait": ("wait", "Containers", "Wait until containers stop, then print their exit codes"),
     "rm": ("rm", "Containers", "Remove containers"),
@@ -22,7 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "exec": ("exec", "Containers", "Run a command in a running container"),
     "attach": ("attach", "Containers", "Attach the terminal to a running container"),
     "pause": ("pause", "Containers", "Pause all processes of containers"),
-    "unpause": ("unpause", "Containers", "Let paused containers go on"),
+    "unpause": ("pause", "Containers", "Let paused containers go on"),
     "rename": ("rename", "Containers", "Give a container another name"),
     "commit": ("commit", "Images", "Make an image from a container's changes"),
     "images": ("images", "Images", "List images"),
@@ -33,20 +33,32 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "load": ("load", "Images", "Load images from a tar archive"),
     "save": ("save", "Images", "Save images to a tar archive"),
     "inspect": ("inspect", "System", "Show everything known about containers, images, volumes, networks"),
+    "container inspect": ("kind_inspect", "Containers", "Show everything known about containers"),
+    "image inspect": ("kind_inspect", "Images", "Show everything known about images"),
     "events": ("events", "System", "Show what happens, as it happens"),
     "info": ("info", "System", "Show the daemon and its machine"),
     "version": ("version", "System", "Show versions of client and daemon"),
     "daemon": ("daemon", "System", "Run the daemon (other commands start it by themselves)"),
     "system df": ("system_df", "System", "Show disk usage"),
     "system check": ("system_check", "System", "Check that this machine can run containers"),
+    "system dial-stdio": ("system_dial_stdio", "System", "Join standard input and output to the daemon"),
     "system reset": ("system_reset", "System", "Remove everything that Carboy made"),
     "volume ls": ("volume_ls", "Volumes and networks", "List volumes"),
     "volume create": ("volume_create", "Volumes and networks", "Create a volume"),
-    "volume inspect": ("volume_inspect", "Volumes and networks", "Show everything known about volumes"),
+    "volume inspect": ("kind_inspect", "Volumes and networks", "Show everything known about volumes"),
     "volume rm": ("volume_rm", "Volumes and networks", "Remove volumes"),
     "volume prune": ("volume_prune", "Volumes and networks", "Remove volumes that no container uses"),
     "network ls": ("network_ls", "Volumes and networks", "List networks"),
-    "network inspect": ("network_inspect", "Volumes and networks", "Show everything known about networks"),
+    "context ls": ("context_ls", "Contexts", "List contexts"),
+    "context create": ("context_create", "Contexts", "Name a daemon: here, over TLS or through ssh"),
+    "context use": ("context_use", "Contexts", "Make a context the current one"),
+    "context show": ("context_show", "Contexts", "Print the name of the current context"),
+    "context inspect": ("context_inspect", "Contexts", "Show everything known about contexts"),
+    "context update": ("context_update", "Contexts", "Change a context"),
+    "context rm": ("context_rm", "Contexts", "Forget contexts"),
+    "context export": ("context_export", "Contexts", "Write a context and its keys to a file"),
+    "context import": ("context_import", "Contexts", "Make a context from such a file"),
+    "network inspect": ("kind_inspect", "Volumes and networks", "Show everything known about networks"),
 }
 
 _CONTAINER = [
@@ -65,7 +77,6 @@ _CONTAINER = [
     "unpause",
     "rename",
     "commit",
-    "inspect",
 ]
 
 ALIASES: dict[str, str] = {
@@ -83,16 +94,18 @@ ALIASES: dict[str, str] = {
     "image import": "import",
     "image load": "load",
     "image save": "save",
-    "image inspect": "inspect",
     "system info": "info",
     "system events": "events",
     "volume list": "volume ls",
     "volume remove": "volume rm",
     "network list": "network ls",
+    "network remove": "network rm",
+    "context list": "context ls",
+    "context remove": "context rm",
 }
-"""Docker's grouped forms; `container inspect` and `image inspect` also fix the type."""
+"""Docker's grouped forms."""
 
-GROUP_WORDS = ("container", "image", "system", "volume", "network")
+GROUP_WORDS = ("container", "image", "system", "volume", "network", "context")
 
 _BUILD = "building images comes in a later version: use `carboy commit`"
 _PULL = "pulling comes in a later version: use `carboy load` or `carboy import`"
@@ -127,7 +140,6 @@ LATER = {
     "network disconnect": _NETWORK,
     "network rm": _NETWORK,
     "network prune": _NETWORK,
-    "context": "there are no contexts: name another daemon with -H or DOCKER_HOST",
     "plugin": "there are no plugins",
     "swarm": "Carboy runs on one machine",
     "service": "Carboy runs on one machine",

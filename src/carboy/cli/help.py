@@ -57,7 +57,7 @@ def command(name: str) -> str:
     aliases = [alias for alias, target in ALIASES.items() if target == name]
     if aliases:
         lines += ["", "Also: " + ", ".join("carboy " + alias for alias in aliases)]
-    options = _options(module.FLAGS)
+    options = _options(main.flags_of(name, module))
     if options:
         lines += ["", "Options:", *options]
     lines += ["", "Examples:", *("  " + line for line in module.EXAMPLES.strip().splitlines())]

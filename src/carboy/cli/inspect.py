@@ -30,40 +30,61 @@ carboy inspect --type image -f '{{json .Config.Env}}' debian
 
 
 TYPES = {"container": "containers", "image": "images", "volume": "volumes", "network": "networks"}
+SWARM_TYPES = ("config", "node", "plugin", "secret", "service", "swarm", "task")
 
 
 def main(session: Session, parsed: Parsed) -> int:
     """Print the document of each object."""
     kind = parsed.text("type")
-    if kind and kind not in TYPES:
-        raise UsageError(f"invalid --type {kind!r}: write container, image, volume or network")
-    found, code = [], 0
+    if parsed.given("type") and kind not in TYPES:
+        if kind in SWARM_TYPES:
+            raise UsageError(f"there is no {kind} here: {kind}s belong to swarms, which Carboy has not", 1)
+        known = '", "'.join(TYPES)
+        raise UsageError(f'unknown type: "{kind}": must be one of "{known}"', 1)
+    return show_all(session, parsed, (kind,) if kind else tuple(TYPES))
+
+
+def show_all(session: Session, parsed: Parsed, kinds: tuple[str, ...]) -> int:
+    """The document of every object named, as one list; those that are missing are told afterwards."""
+    found: list[Json] = []
+    failures: list[str] = []
     for name in parsed.arguments:
         try:
-            found.append(find(session, name, (kind,) if kind else tuple(TYPES), size=parsed.flag("size")))
+            found.append(
+                find(session, name, kinds, size=parsed.flag("size"), platform=parsed.text("platform"))
+            )
         except ServerError as error:
-            session.fail(f"error: {error}")
-            code = 1
+            failures.append(f"Error response from daemon: {error}" if error.status else f"error: {error}")
     show(session, found, parsed.text("format"))
-    return code
+    for failure in failures:
+        session.fail(failure)
+    return 1 if failures else 0
 
 
-def find(session: Session, name: str, kinds: tuple[str, ...], *, size: bool = False) -> Json:
+def find(
+    session: Session, name: str, kinds: tuple[str, ...], *, size: bool = False, platform: str = ""
+) -> Json:
     """The document of the first kind of object that has this name."""
     for kind in kinds:
         path = f"/{TYPES[kind]}/{name}" + ("/json" if kind in ("container", "image") else "")
+        query: tuple[tuple[str, str], ...] = (("size", "1"),) if size and kind == "container" else ()
+        if platform and kind == "image":
+            query = (("platform", platform_document(platform)),)
         try:
-            return session.client.get_object(path, (("size", "1"),) if size and kind == "container" else ())
+            return session.client.get_object(path, query)
         except ServerError as error:
-            if error.status != 404:
+            if error.status != 404 or len(kinds) == 1:
                 raise
-    raise ServerError(f"no such {kinds[0] if len(kinds) == 1 else 'object'}: {name}", 404)
+    raise ServerError(f"no such object: {name}", 0)
 
 
 def show(session: Session, found: list[Json], template: str) -> None:
     """Documents as one indented list, or each by the template."""
-    if not template:
+    if not template and not found:
+        session.out("[]")
+    elif not template:
         session.out(document.pretty(list(found)))
+    if not template:
         return
     if template == "json":
         template = "{{json .}}"
@@ -72,3 +93,9 @@ def show(session: Session, found: list[Json], template: str) -> None:
     parsed = Template(template.replace("\\t", "\t").replace("\\n", "\n"))
     for item in found:
         session.out(parsed.render(item))
+
+
+def platform_document(text: str) -> str:
+    """`linux/arm64/v8` as the API wants a platform: an object."""
+    names = ("os", "architecture", "variant")
+    return document.encode(dict(zip(names, text.split("/"), strict=False))).decode()

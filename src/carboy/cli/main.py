@@ -90,8 +90,6 @@ def find(arguments: list[str]) -> tuple[str, list[str]]:
         pair = word + " " + arguments[1]
         if pair in COMMANDS or pair in ALIASES:
             rest = arguments[2:]
-            if pair in ("container inspect", "image inspect"):
-                rest = ["--type", word, *rest]
             return ALIASES.get(pair, pair), rest
         if pair in LATER:
             raise Unsupported(f"no `{pair}` yet: {LATER[pair]}")
@@ -109,15 +107,22 @@ def load(name: str) -> ModuleType:
     return __import__("carboy.cli." + COMMANDS[name][0], fromlist=("main",))
 
 
+def flags_of(name: str, module: ModuleType) -> flags.Table:
+    """The flags of a command; a module that serves several commands may have a table for each."""
+    table: flags.Table = getattr(module, "FLAGS_OF", {}).get(name, module.FLAGS)
+    return table
+
+
 def _dispatch(name: str, rest: list[str], options: Parsed) -> int:
     command = load(name)
-    parsed = flags.parse(command.FLAGS, rest, interspersed=getattr(command, "INTERSPERSED", True))
+    table = flags_of(name, command)
+    parsed = flags.parse(table, rest, interspersed=getattr(command, "INTERSPERSED", True))
     if parsed.flag("help"):
         return _help([name], wanted=True)
     _check_count(name, len(parsed.arguments), *command.ARGUMENTS)
     from carboy.cli.session import open_session
 
-    session = open_session(options, offline=getattr(command, "OFFLINE", False))
+    session = open_session(options, command=name, offline=getattr(command, "OFFLINE", False))
     if session.settings.data:
         _fill_in(name, command, parsed, session)
     try:

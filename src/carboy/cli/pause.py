@@ -1,4 +1,4 @@
-"""carboy pause."""
+"""carboy pause, unpause."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ FLAGS = ()
 ARGUMENTS = (1, None)
 EXAMPLES = """
 carboy pause web
+carboy unpause web
 """
 
 
 def main(session: Session, parsed: Parsed) -> int:
-    """One request per container."""
+    """One request per container: the command's own word is the path's."""
     return each(
         session,
         parsed.arguments,
-        lambda name: session.client.call("POST", f"/containers/{name}/pause") and None,
+        lambda name: session.client.call("POST", f"/containers/{name}/{session.command}") and None,
     )

@@ -20,9 +20,17 @@ class Session:
     """One run of the command line; nothing is connected before the first request."""
 
     def __init__(
-        self, client: Client, endpoint: Endpoint, home: Home, wish: Wish, settings: UserConfig
+        self,
+        client: Client,
+        endpoint: Endpoint,
+        home: Home,
+        *,
+        command: str,
+        wish: Wish,
+        settings: UserConfig,
     ) -> None:
         self.client = client
+        self.command = command
         self.address = endpoint.address
         self.context = endpoint.context
         self.own = endpoint.own
@@ -43,7 +51,7 @@ class Session:
         self.warn("carboy: " + message)
 
 
-def open_session(options: Parsed, *, offline: bool) -> Session:
+def open_session(options: Parsed, *, command: str, offline: bool) -> Session:
     """The session of these global flags; an `offline` command also runs when its daemon cannot be named."""
     environment = os.environ
     wish = _wish(options)
@@ -70,7 +78,7 @@ def open_session(options: Parsed, *, offline: bool) -> Session:
         headers=settings.headers if settings.data else (),
         version=_version(environment.get("DOCKER_API_VERSION", "")),
     )
-    return Session(client, chosen, where, wish, settings)
+    return Session(client, chosen, where, command=command, wish=wish, settings=settings)
 
 
 def _wish(options: Parsed) -> endpoint.Wish:

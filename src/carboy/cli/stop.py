@@ -1,6 +1,6 @@
-"""carboy stop.
+"""carboy stop, restart.
 
-Asks with SIGTERM (or the image's stop signal) and kills after 10 seconds.
+A container is asked by SIGTERM (or its own stop signal) and killed after 10 seconds.
 """
 
 from __future__ import annotations
@@ -22,11 +22,16 @@ ARGUMENTS = (1, None)
 EXAMPLES = """
 carboy stop web
 carboy stop -t 2 web worker
+carboy restart web
 """
 
 
 def main(session: Session, parsed: Parsed) -> int:
-    """One request per container."""
+    """One request per container: the command's own word is the path's."""
+    if parsed.given("timeout") and parsed.given("time"):
+        from carboy.cli.flags import UsageError
+
+        raise UsageError("conflicting options: cannot specify both --timeout and --time", 1)
     query: tuple[tuple[str, str], ...] = ()
     if parsed.given("signal"):
         query += (("signal", parsed.text("signal")),)
@@ -35,5 +40,5 @@ def main(session: Session, parsed: Parsed) -> int:
     return each(
         session,
         parsed.arguments,
-        lambda name: session.client.call("POST", f"/containers/{name}/stop", query) and None,
+        lambda name: session.client.call("POST", f"/containers/{name}/{session.command}", query) and None,
     )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from carboy.cli.signals import Watcher
     from carboy.cli.terminal import DetachScanner
-    from carboy.client.transport import Connection
+    from carboy.client.transport import Connection, Stream
 
 RECEIVE = 1 << 20
 READ_STDIN = 64 * 1024
@@ -194,7 +194,7 @@ def _read(descriptor: int) -> bytes:
         return b""  # a terminal that hung up
 
 
-def _send_some(stream: _socket.socket, data: bytes) -> bytes:
+def _send_some(stream: Stream, data: bytes) -> bytes:
     """Send what fits; the rest."""
     try:
         return data[stream.send(data, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL) :]
@@ -204,7 +204,7 @@ def _send_some(stream: _socket.socket, data: bytes) -> bytes:
         return b""  # the reading side reports the end
 
 
-def _half_close(stream: _socket.socket) -> None:
+def _half_close(stream: Stream) -> None:
     try:
         stream.shutdown(_socket.SHUT_WR)
     except OSError:

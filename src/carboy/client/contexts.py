@@ -1,7 +1,8 @@
 """Named daemons, in Docker's own store: what one program makes, the other sees.
 
     <config>/contexts/meta/<sha256 of the name>/meta.json
-        {"Name": ..., "Metadata": {"Description": ...}, "Endpoints": {"docker": {"Host": ..., "SkipTLSVerify": ...}}}
+        {"Name": ..., "Metadata": {"Description": ...},
+         "Endpoints": {"docker": {"Host": ..., "SkipTLSVerify": ...}}}
     <config>/contexts/tls/<sha256 of the name>/docker/{ca,cert,key}.pem
 
 Names are plain words, so nothing in them can lead out of the store.

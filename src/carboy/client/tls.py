@@ -118,7 +118,7 @@ class TlsStream:
             while True:
                 try:
                     while count < len(view):
-                        size = self._engine.read(len(view) - count, view[count:])  # type: ignore[arg-type]  # any buffer
+                        size = self._engine.read(len(view) - count, view[count:])
                         if not size:
                             return count
                         count += int(size)

@@ -36,7 +36,8 @@ def test_ssh_urls() -> None:
     one = address.parse("ssh://me@host:22/run/x.sock")
     assert (one.ssh, one.user, one.host, one.port, one.socket) == (True, "me", "host", 22, "/run/x.sock")
     assert ssh.command(one)[-1] == (
-        "sh -c 'command -v carboy >/dev/null 2>&1 && exec carboy --host unix:///run/x.sock system dial-stdio; "
+        "sh -c 'command -v carboy >/dev/null 2>&1 "
+        "&& exec carboy --host unix:///run/x.sock system dial-stdio; "
         "exec docker --host unix:///run/x.sock system dial-stdio'"
     )
     plain = address.parse("ssh://host")

@@ -59,7 +59,7 @@ def test_conflicts_and_absent_contexts(store: str) -> None:
     with pytest.raises(InvalidArgument, match="specify only one -H"):
         choose(endpoint.Wish(hosts=["tcp://h:1", "tcp://h:2"]))
     with pytest.raises(
-        InvalidArgument, match='context "gone": context not found: open .*meta.json: no such file'
+        InvalidArgument, match=r'context "gone": context not found: open .*meta.json: no such file'
     ):
         choose(endpoint.Wish(hosts=[], context="gone"), store)
     config.set_context(store, "gone")
