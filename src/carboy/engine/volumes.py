@@ -15,7 +15,8 @@ import msgspec
 from carboy.engine.events import Events
 from carboy.engine.spec.mounts import check_volume_name, random_volume_name
 from carboy.engine.volumecopy import copy_directory
-from carboy.errors import Conflict, InvalidArgument, NotFound, Unsupported
+from carboy.engine.volumemounts import VolumeMounts, bound_path, check_options, is_read_only
+from carboy.errors import Conflict, InvalidArgument, NotFound
 from carboy.formats.dockerapi.filters import Filters
 from carboy.formats.dockerapi.times import rfc3339
 from carboy.formats.dockerapi.volumes import (
@@ -44,6 +45,7 @@ class VolumeDocument(msgspec.Struct, kw_only=True):
     name: str
     created_at: int
     labels: dict[str, str] = {}
+    options: dict[str, str] = {}
     populated: bool = False
 
 
@@ -56,6 +58,7 @@ class Volumes:
         self._events = events
         self._lock = threading.RLock()
         self._volumes: dict[str, VolumeDocument] = {}
+        self._mounts = VolumeMounts(paths.volumes)
         self.users: Callable[[], Iterable[tuple[str, str]]] = lambda: ()
         """Gives (volume name, container id) for every use; set by the containers."""
         with database.read() as connection:
@@ -66,21 +69,56 @@ class Volumes:
 
     # -- for containers
 
-    def ensure(self, name: str, labels: dict[str, str], *, anonymous: bool = False) -> bool:
+    def ensure(
+        self,
+        name: str,
+        labels: dict[str, str],
+        *,
+        options: dict[str, str] | None = None,
+        anonymous: bool = False,
+    ) -> bool:
         """Make the volume unless it exists; says whether it has never been filled."""
+        check_options(options or {})
         with self._lock:
             document = self._volumes.get(name)
             if document is None:
                 found = {**labels, _ANONYMOUS: ""} if anonymous else labels
-                document = VolumeDocument(name=name, created_at=time.time_ns(), labels=found)
+                document = VolumeDocument(
+                    name=name, created_at=time.time_ns(), labels=found, options=options or {}
+                )
                 self._make(document)
             return not document.populated
 
-    def path(self, name: str, *, subpath: str = "") -> str:
-        """What is mounted for the volume; raises NotFound."""
-        if name not in self._volumes:
+    def acquire(self, name: str, container_id: str) -> tuple[str, bool]:
+        """What to bind for a container that starts, and whether read-only; raises NotFound."""
+        document = self._volumes.get(name)
+        if document is None:
             raise NotFound(f"get {name[:80]}: no such volume")
-        path = self._paths.volume_data(name)
+        path = bound_path(document.options)
+        if path and not os.path.isdir(path):
+            raise InvalidArgument(
+                f"error while mounting volume '{self._paths.volume_data(name)}': failed to mount local"
+                f" volume: mount {path}: no such directory"
+            )
+        if document.options and not path:
+            self._mounts.acquire(name, container_id, document.options)
+        return path or self._paths.volume_data(name), is_read_only(document.options)
+
+    def release(self, container_id: str) -> None:
+        """A container has ended, or could not start."""
+        self._mounts.release(container_id)
+
+    def adopt(self, uses: Iterable[tuple[str, str]]) -> None:
+        """At the start: (volume, container) of every container that runs."""
+        special = {one.name for one in self._volumes.values() if one.options and not bound_path(one.options)}
+        self._mounts.adopt([(name, user) for name, user in uses if name in special], special)
+
+    def path(self, name: str, *, subpath: str = "") -> str:
+        """Where the volume's files are; raises NotFound."""
+        document = self._volumes.get(name)
+        if document is None:
+            raise NotFound(f"get {name[:80]}: no such volume")
+        path = bound_path(document.options) or self._paths.volume_data(name)
         if not subpath:
             return path
         if subpath.startswith("/") or ".." in subpath.split("/"):
@@ -103,7 +141,7 @@ class Volumes:
         """Fill a new volume with what the image has at the place where it is mounted."""
         with self._lock:
             document = self._volumes[name]
-            if document.populated:
+            if document.populated or document.options:
                 return
             target = os.open(self._paths.volume_data(name), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -120,10 +158,8 @@ class Volumes:
         """Make a volume, or give the one that has the name already."""
         if request.driver not in ("", "local"):
             raise NotFound(f'create {request.name[:80]}: plugin "{request.driver[:80]}" not found')
-        if request.driver_opts:
-            raise Unsupported("options of the local volume driver are not supported yet")
         name = check_volume_name(request.name) if request.name else random_volume_name()
-        self.ensure(name, request.labels, anonymous=not request.name)
+        self.ensure(name, request.labels, options=request.driver_opts, anonymous=not request.name)
         return self.inspect(name)
 
     def list(self, filters: Filters) -> VolumeList:
@@ -231,7 +267,7 @@ class Volumes:
             mountpoint=self._paths.volume_data(document.name),
             created_at=rfc3339(document.created_at),
             labels=document.labels or None,
-            options=None,
+            options=document.options or None,
         )
 
 
