@@ -47,6 +47,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "volume create": ("volume_create", "Volumes and networks", "Create a volume"),
     "volume inspect": ("kind_inspect", "Volumes and networks", "Show everything known about volumes"),
     "volume rm": ("volume_rm", "Volumes and networks", "Remove volumes"),
+    "volume update": ("volume_update", "Volumes and networks", "Change a volume of a swarm"),
     "volume prune": ("volume_prune", "Volumes and networks", "Remove volumes that no container uses"),
     "network ls": ("network_ls", "Volumes and networks", "List networks"),
     "context ls": ("context_ls", "Contexts", "List contexts"),
@@ -99,7 +100,6 @@ ALIASES: dict[str, str] = {
     "volume list": "volume ls",
     "volume remove": "volume rm",
     "network list": "network ls",
-    "network remove": "network rm",
     "context list": "context ls",
     "context remove": "context rm",
 }
@@ -112,6 +112,7 @@ _PULL = "pulling comes in a later version: use `carboy load` or `carboy import`"
 _PUSH = "pushing comes in a later version: use `carboy save`"
 _LOGIN = "registries come in a later version"
 _NETWORK = "user-made networks come in a later version: every container can use `bridge`, `host` and `none`"
+_SWARM = "Carboy runs on one machine: there are no swarms"
 _LATER = "it comes in a later version"
 
 LATER = {
@@ -140,11 +141,16 @@ LATER = {
     "network disconnect": _NETWORK,
     "network rm": _NETWORK,
     "network prune": _NETWORK,
+    "network remove": _NETWORK,
+    "checkpoint": "containers cannot be frozen to disk and thawed",
     "plugin": "there are no plugins",
-    "swarm": "Carboy runs on one machine",
-    "service": "Carboy runs on one machine",
-    "stack": "Carboy runs on one machine",
-    "node": "Carboy runs on one machine",
+    "trust": "signatures come in a later version",
+    "config": _SWARM,
+    "node": _SWARM,
+    "secret": _SWARM,
+    "service": _SWARM,
+    "stack": _SWARM,
+    "swarm": _SWARM,
 }
 """Commands that Docker has and this version has not, with what to do instead."""
 

@@ -12,11 +12,14 @@ if TYPE_CHECKING:
     from carboy.client.document import Json
 
 USAGE = "[OPTIONS] [NAME]"
+_SWARM = ("availability", "group", "limit-bytes", "required-bytes", "scope", "secret", "sharing")
+_SWARM += ("topology-preferred", "topology-required", "type")
 FLAGS = (
     ("driver", "d", "string", "Volume driver (local)"),
     ("label", "", "list", "Set a label: NAME=VALUE"),
     ("name", "", "string", "The same as NAME"),
     ("opt", "o", "list", "Option of the driver"),
+    *((name, "", "no", "") for name in _SWARM),
 )
 ARGUMENTS = (0, 1)
 EXAMPLES = """

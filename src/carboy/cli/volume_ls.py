@@ -19,6 +19,7 @@ FLAGS = (
     ("filter", "f", "list", "Show only what matches: NAME=VALUE"),
     ("format", "", "string", "How to print: json, a Go template, table TEMPLATE"),
     ("quiet", "q", "bool", "Print only names"),
+    ("cluster", "", "no:bool", ""),
 )
 ARGUMENTS = (0, 0)
 EXAMPLES = """
