@@ -13,13 +13,16 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from carboy.api.backend import Backends
 from carboy.api.query import Query
 from carboy.api.versions import Version
 from carboy.errors import InvalidArgument, Unsupported
 from carboy.formats.dockerapi import wire
+
+if TYPE_CHECKING:
+    from carboy.api.metrics import Metrics
 
 T = TypeVar("T")
 
@@ -51,7 +54,7 @@ class Exchange(Protocol):
     async def chunk(self) -> bytes:
         """The next piece of the body, b"" at its end."""
 
-    async def open_stream(self, content_type: str, /) -> Stream:
+    async def open_stream(self, content_type: str, /, headers: tuple[tuple[str, str], ...] = ()) -> Stream:
         """Send the head of a streamed reply, now."""
 
     def peer(self) -> socket.socket | None:
@@ -111,6 +114,8 @@ class Services:
     workers: Workers
     take_descriptor: TakeDescriptor | None
     stop: Callable[[], None]
+    metrics: Metrics
+    debug_endpoints: bool = False
 
 
 @dataclass(slots=True)

@@ -1,4 +1,8 @@
-"""Where the API listens: unix sockets, and TCP on this machine only.
+"""Where the API listens: unix sockets, sockets that systemd hands over, TCP with certificates.
+
+    unix:///path/to.sock     mode 0660, and a group when one is named
+    fd://   fd://3  fd://name    of systemd's socket unit
+    tcp://address:port       for clients with a certificate; without, only when that is asked for
 
 Standard library only: the daemon binds before it loads anything heavy, so that clients wait
 in the kernel's queue instead of seeing a refusal.
@@ -10,22 +14,27 @@ import contextlib
 import os
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from carboy.errors import InvalidArgument, Unavailable
 
 MODE = 0o660
 BACKLOG = 4096
+TLS_PORT, PLAIN_PORT = 2376, 2375
 
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_FIRST_PASSED = 3
+"""systemd's sockets begin with this descriptor (sd_listen_fds(3))."""
 
 
 class Listener:
     """A listening socket, and what takes its name away at the end."""
 
-    def __init__(self, listening: socket.socket, host: str, unlink: Callable[[], None]) -> None:
+    def __init__(
+        self, listening: socket.socket, host: str, unlink: Callable[[], None], *, tls: bool = False
+    ) -> None:
         self.socket = listening
         self.host = host
+        self.tls = tls
         self._unlink = unlink
 
     @property
@@ -48,17 +57,49 @@ def _nothing() -> None:
     pass
 
 
-def listen(host: str) -> Listener:
-    """Listen on `unix:///path` or `tcp://127.0.0.1:port`; raises InvalidArgument or Unavailable."""
+class Rules:
+    """What the settings say about listening."""
+
+    def __init__(self, *, group: int | None = None, tls: bool = False, insecure: bool = False) -> None:
+        self.group = group
+        self.tls = tls
+        self.insecure = insecure
+
+
+def listen_all(
+    hosts: Sequence[str], rules: Rules, passed: dict[str, list[int]] | None = None
+) -> list[Listener]:
+    """Listen on every host; `passed` are systemd's sockets.  All or none."""
+    made: list[Listener] = []
+    try:
+        for host in hosts:
+            if host.startswith("fd://"):
+                made += _take_passed(host, rules, passed or {})
+            else:
+                made.append(listen(host, rules))
+    except BaseException:
+        for listener in made:
+            listener.close()
+        raise
+    return made
+
+
+def listen(host: str, rules: Rules | None = None) -> Listener:
+    """Listen on `unix:///path` or `tcp://address:port`; raises InvalidArgument or Unavailable."""
+    rules = rules or Rules()
     scheme, separator, rest = host.partition("://")
+    if not separator and host.startswith("/"):
+        scheme, separator, rest = "unix", "://", host
     if separator and scheme == "unix" and rest.startswith("/"):
-        return _listen_unix(rest, host)
-    if separator and scheme == "tcp":
-        return _listen_tcp(rest, host)
-    raise InvalidArgument(f"cannot listen on {host!r}: expected unix:///path/to.sock or tcp://127.0.0.1:port")
+        return _listen_unix(rest, host, rules)
+    if scheme == "tcp" and (separator or ":" in host):
+        return _listen_tcp(rest, host, rules)
+    raise InvalidArgument(
+        f"cannot listen on {host[:200]!r}: expected unix:///path/to.sock, fd:// or tcp://address:port"
+    )
 
 
-def _listen_unix(path: str, host: str) -> Listener:
+def _listen_unix(path: str, host: str, rules: Rules) -> Listener:
     directory, name = os.path.split(path)
     # A socket's address holds 108 bytes: the name is given relative to a descriptor of its folder.
     try:
@@ -72,6 +113,8 @@ def _listen_unix(path: str, host: str) -> Listener:
         listening.bind(address)
         # Nobody can connect before listen(), so nobody gets in with the mode of the umask.
         os.chmod(name, MODE, dir_fd=folder)
+        if rules.group is not None:
+            os.chown(name, -1, rules.group, dir_fd=folder, follow_symlinks=False)
         listening.listen(BACKLOG)
         made = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except OSError as error:
@@ -118,24 +161,90 @@ def _unlink(folder: int, name: str, made: os.stat_result) -> None:
         os.close(folder)
 
 
-def _listen_tcp(rest: str, host: str) -> Listener:
-    name, colon, port = rest.rstrip("/").rpartition(":")
-    name = name.strip("[]")
-    if not colon or not (port.isascii() and port.isdecimal()) or int(port) > 0xFFFF:
-        raise InvalidArgument(f"cannot listen on {host!r}: expected tcp://127.0.0.1:port")
-    if name not in _LOOPBACK:
-        raise InvalidArgument(
-            f"cannot listen on {host!r}: whoever reaches this port is root here, "
-            "and TLS is not supported yet; use tcp://127.0.0.1:port"
-        )
-    family = socket.AF_INET6 if name == "::1" else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+def _listen_tcp(rest: str, host: str, rules: Rules) -> Listener:
+    _require_certificates(host, rules)
+    name, number = split_address(rest, TLS_PORT if rules.tls else PLAIN_PORT, host)
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            name, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise InvalidArgument(f"cannot listen on {host}: {error}") from error
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(("127.0.0.1" if name == "localhost" else name, int(port)))
+        listening.bind(address)
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
         raise Unavailable(f"cannot listen on {host}: {error}") from error
     shown = f"[{name}]" if family == socket.AF_INET6 else name
-    return Listener(listening, f"tcp://{shown}:{listening.getsockname()[1]}", _nothing)
+    return Listener(listening, f"tcp://{shown}:{listening.getsockname()[1]}", _nothing, tls=rules.tls)
+
+
+def _require_certificates(host: str, rules: Rules) -> None:
+    if not rules.tls and not rules.insecure:
+        raise InvalidArgument(
+            f"cannot listen on {host}: whoever reaches this port is root here. Set tlsverify, tlscacert, "
+            "tlscert and tlskey, so that only clients with a certificate get in; or force it: --insecure-tcp"
+        )
+
+
+def split_address(text: str, default_port: int, host: str) -> tuple[str, int]:
+    """`address:port`, where both may be left out: this machine only, and the default port."""
+    text = text.rstrip("/")
+    name, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        name, port = text, str(default_port)
+    if not (port.isascii() and port.isdecimal()) or int(port) > 0xFFFF or "/" in name:
+        raise InvalidArgument(f"cannot listen on {host[:200]!r}: expected tcp://address:port")
+    return name.strip("[]") or "127.0.0.1", int(port)
+
+
+# -- systemd's sockets
+
+
+def passed_descriptors() -> dict[str, list[int]]:
+    """The sockets that systemd has handed over, by name; they are ours from now on."""
+    environment = os.environ
+    pid, count = environment.pop("LISTEN_PID", ""), environment.pop("LISTEN_FDS", "")
+    names = environment.pop("LISTEN_FDNAMES", "").split(":")
+    if pid != str(os.getpid()) or not count.isdecimal():
+        return {}
+    found: dict[str, list[int]] = {}
+    for index in range(int(count)):
+        descriptor = _FIRST_PASSED + index
+        os.set_inheritable(descriptor, False)
+        name = names[index] if index < len(names) and names[index] else "unknown"
+        found.setdefault(name, []).append(descriptor)
+    return found
+
+
+def _take_passed(host: str, rules: Rules, passed: dict[str, list[int]]) -> list[Listener]:
+    wanted = host.removeprefix("fd://")
+    everything = [one for some in passed.values() for one in some]
+    if wanted in ("", "*"):
+        chosen = everything
+    elif wanted.isdecimal():
+        chosen = [int(wanted)] if int(wanted) in everything else []
+    else:
+        chosen = passed.get(wanted, [])
+    if not chosen:
+        raise Unavailable(
+            f"cannot listen on {host}: no sockets found via socket activation: "
+            "make sure the service was started by systemd"
+        )
+    return [_passed(host, rules, descriptor) for descriptor in chosen]
+
+
+def _passed(host: str, rules: Rules, descriptor: int) -> Listener:
+    listening = socket.socket(fileno=os.dup(descriptor))
+    if listening.family == socket.AF_UNIX:
+        # The name is systemd's: it goes on listening there while no daemon runs.
+        return Listener(listening, f"unix://{listening.getsockname()}", _nothing)
+    try:
+        _require_certificates(host, rules)
+    except InvalidArgument:
+        listening.close()
+        raise
+    return Listener(listening, host, _nothing, tls=rules.tls)

@@ -35,9 +35,9 @@ def matrix() -> str:
 def _state(route: Route) -> str:
     if route.supported:
         return "yes"
-    if route.handler is absent.not_yet:
-        return "not yet"
-    return "no swarm" if route.handler is absent.swarm else "no"
+    if route.handler in (absent.swarm, absent.no_swarm):
+        return "no swarm"
+    return "no" if route.handler in (absent.never, absent.plugin) else "not yet"
 
 
 if __name__ == "__main__":

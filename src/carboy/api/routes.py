@@ -12,12 +12,39 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from carboy.api.call import Call
-from carboy.api.handlers import absent, containers, execs, images, networks, streams, system, volumes
+from carboy.api.handlers import (
+    absent,
+    containers,
+    execs,
+    images,
+    metrics,
+    networks,
+    registries,
+    streams,
+    system,
+    volumes,
+)
 from carboy.api.reply import Answer
 from carboy.api.versions import MINIMUM, Version
 from carboy.errors import InvalidArgument
 
 Handler = Callable[[Call], Awaitable[Answer]]
+
+
+_ANSWERS: frozenset[Handler] = frozenset(
+    {
+        absent.not_yet,
+        absent.never,
+        absent.swarm,
+        absent.no_swarm,
+        absent.plugin,
+        registries.auth,
+        registries.distribution,
+        registries.search,
+        registries.session,
+    }
+)
+"""Handlers that only say why there is nothing to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +60,7 @@ class Route:
     @property
     def supported(self) -> bool:
         """Whether it does what it says (else it answers why not)."""
-        return self.handler not in (absent.not_yet, absent.never, absent.swarm)
+        return self.handler not in _ANSWERS
 
 
 def _group(tag: str, *rows: tuple[str, str, Handler] | tuple[str, str, Handler, Version]) -> list[Route]:
@@ -49,7 +76,7 @@ ROUTES: tuple[Route, ...] = (
         ("GET", "/info", system.info),
         ("GET", "/events", streams.events),
         ("GET", "/system/df", system.disk_usage),
-        ("POST", "/auth", absent.not_yet),
+        ("POST", "/auth", registries.auth),
     ),
     *_group(
         "Container",
@@ -93,7 +120,7 @@ ROUTES: tuple[Route, ...] = (
         "Image",
         ("GET", "/images/json", images.list_images),
         ("POST", "/images/create", images.create),
-        ("GET", "/images/search", absent.not_yet),
+        ("GET", "/images/search", registries.search),
         ("POST", "/images/prune", absent.not_yet, (1, 25)),
         ("GET", "/images/get", images.save),
         ("POST", "/images/load", images.load),
@@ -107,9 +134,9 @@ ROUTES: tuple[Route, ...] = (
         ("POST", "/build", absent.not_yet),
         ("POST", "/build/prune", absent.not_yet, (1, 31)),
         ("POST", "/build/cancel", absent.not_yet, (1, 39)),
-        ("POST", "/session", absent.not_yet, (1, 31)),
-        ("POST", "/grpc", absent.not_yet, (1, 39)),
-        ("GET", "/distribution/{name}/json", absent.not_yet, (1, 30)),
+        ("POST", "/session", registries.session, (1, 31)),
+        ("POST", "/grpc", registries.session, (1, 39)),
+        ("GET", "/distribution/{name}/json", registries.distribution, (1, 30)),
     ),
     *_group(
         "Volume",
@@ -136,26 +163,26 @@ ROUTES: tuple[Route, ...] = (
         ("GET", "/plugins/privileges", absent.never, (1, 25)),
         ("POST", "/plugins/pull", absent.never, (1, 25)),
         ("POST", "/plugins/create", absent.never, (1, 25)),
-        ("GET", "/plugins/{name}/json", absent.never, (1, 25)),
-        ("DELETE", "/plugins/{name}", absent.never, (1, 25)),
-        ("POST", "/plugins/{name}/enable", absent.never, (1, 25)),
-        ("POST", "/plugins/{name}/disable", absent.never, (1, 25)),
-        ("POST", "/plugins/{name}/upgrade", absent.never, (1, 26)),
-        ("POST", "/plugins/{name}/push", absent.never, (1, 25)),
-        ("POST", "/plugins/{name}/set", absent.never, (1, 25)),
+        ("GET", "/plugins/{name}/json", absent.plugin, (1, 25)),
+        ("DELETE", "/plugins/{name}", absent.plugin, (1, 25)),
+        ("POST", "/plugins/{name}/enable", absent.plugin, (1, 25)),
+        ("POST", "/plugins/{name}/disable", absent.plugin, (1, 25)),
+        ("POST", "/plugins/{name}/upgrade", absent.plugin, (1, 26)),
+        ("POST", "/plugins/{name}/push", absent.plugin, (1, 25)),
+        ("POST", "/plugins/{name}/set", absent.plugin, (1, 25)),
     ),
     *_group(
         "Swarm",
         ("GET", "/swarm", absent.swarm),
         ("POST", "/swarm/init", absent.never),
         ("POST", "/swarm/join", absent.never),
+        ("POST", "/swarm/leave", absent.no_swarm),
+        ("POST", "/swarm/unlock", absent.no_swarm),
         *(
             (method, path, absent.swarm)
             for method, path in (
-                ("POST", "/swarm/leave"),
                 ("POST", "/swarm/update"),
                 ("GET", "/swarm/unlockkey"),
-                ("POST", "/swarm/unlock"),
                 ("GET", "/nodes"),
                 ("GET", "/nodes/{id}"),
                 ("DELETE", "/nodes/{id}"),
@@ -182,7 +209,13 @@ ROUTES: tuple[Route, ...] = (
             )
         ),
     ),
-    *_group("Carboy", ("POST", "/carboy/system/reset", system.reset)),
+    *_group(
+        "Carboy",
+        ("POST", "/carboy/system/reset", system.reset),
+        ("GET", "/metrics", metrics.metrics),
+        ("GET", "/debug/vars", metrics.variables),
+        ("GET", "/debug/threads", metrics.threads),
+    ),
 )
 
 _SLASHES = frozenset({"images", "distribution", "plugins"})

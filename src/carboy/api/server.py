@@ -10,24 +10,48 @@ import functools
 import logging
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
 
 from carboy.api.backend import Backends
-from carboy.api.call import Services, Stream, TakeDescriptor, Workers
+from carboy.api.call import Exchange, Services, Stream, TakeDescriptor, Workers
 from carboy.api.connection import Activity, Connection
 from carboy.api.dispatch import Dispatcher
 from carboy.api.failure import reply_to
 from carboy.api.listeners import BACKLOG, Listener
+from carboy.api.metrics import CONTENT_TYPE, Metrics
 from carboy.api.reply import Hijack, Reply, Streamed
+from carboy.api.tls import Terminator
 from carboy.api.web import hdrs, web
 from carboy.errors import Cancelled, InvalidArgument, PermissionDenied
 
-GRACE = 10.0
-"""Seconds that requests under way may take when the daemon stops; streams end at once."""
+HEAD_SECONDS = 30.0
+"""A request that has begun must have its head here by then."""
+
+INTRODUCTION_SECONDS = 60.0
+"""On TCP, a new connection must have begun its first request by then."""
 
 _READ_AHEAD = 512 * 1024
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]", "host.docker.internal"})
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How to serve, besides where and what."""
+
+    take_descriptor: TakeDescriptor | None = None
+    tls: ssl.SSLContext | None = None
+    metrics: socket.socket | None = None
+    reload: Callable[[], None] = _nothing
+    grace: Callable[[], float] = lambda: 10.0
+    debug_endpoints: bool = False
 
 
 def serve(
@@ -36,19 +60,21 @@ def serve(
     *,
     on_ready: Callable[[Callable[[], None]], None],
     take_descriptor: TakeDescriptor | None = None,
+    serving: Serving | None = None,
 ) -> None:
     """Serve until SIGTERM, SIGINT, a reset, or a call of the function given to `on_ready`.
 
     That function may be called from any thread, and again.  The listeners are closed at the end.
+    SIGHUP calls `serving.reload` on a worker.
     """
-    asyncio.run(_serve(listeners, backends, on_ready, take_descriptor))
+    asyncio.run(_serve(listeners, backends, on_ready, serving or Serving(take_descriptor=take_descriptor)))
 
 
 async def _serve(
     listeners: Sequence[Listener],
     backends: Backends,
     on_ready: Callable[[Callable[[], None]], None],
-    take_descriptor: TakeDescriptor | None,
+    serving: Serving,
 ) -> None:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
@@ -57,17 +83,23 @@ async def _serve(
         if not loop.is_closed():
             loop.call_soon_threadsafe(stopped.set)
 
+    workers = Workers()
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
-    server = Server(Services(backends, Workers(), take_descriptor, stop))
+        loop.add_signal_handler(signal.SIGHUP, workers.submit, serving.reload)
+    server = Server(
+        Services(backends, workers, serving.take_descriptor, stop, Metrics(backends), serving.debug_endpoints)
+    )
     try:
         for listener in listeners:
-            await server.listen(listener)
+            await server.listen(listener, serving.tls)
+        if serving.metrics is not None:
+            await server.listen_for_metrics(serving.metrics)
         on_ready(stop)
         await stopped.wait()
     finally:
-        await server.close(listeners)
+        await server.close(listeners, serving.grace())
 
 
 class Server:
@@ -75,16 +107,19 @@ class Server:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._dispatcher = Dispatcher(services)
         self._servers: list[asyncio.AbstractServer] = []
         self._streaming: set[asyncio.Task[object]] = set()
         self._factories: list[web.Server] = []
 
-    async def listen(self, listener: Listener) -> None:
+    async def listen(self, listener: Listener, tls: ssl.SSLContext | None = None) -> None:
         """Accept the connections of a listener."""
         loop = asyncio.get_running_loop()
         activities: dict[object, Activity] = {}
-        handler = functools.partial(self._handle, local=listener.local, activities=activities)
+        guard = None if listener.local else _refuse_browsers if listener.tls else _refuse_strangers
+        dispatcher = Dispatcher(self._services, guard)
+        handler = functools.partial(
+            self._handle, local=listener.local, activities=activities, dispatcher=dispatcher
+        )
         factory = web.Server(
             handler,
             handler_cancellation=True,
@@ -94,23 +129,41 @@ class Server:
             max_field_size=64 * 1024,
             read_bufsize=_READ_AHEAD,
             auto_decompress=False,
-            tcp_keepalive=not listener.local,
+            tcp_keepalive=not (listener.local or listener.tls),
         )
         self._factories.append(factory)
 
         def connect() -> Connection:
-            inner, activity = factory(), Activity()
-            return _Tracked(inner, activity, self._dispatcher, activities, local=listener.local)
+            inner, activity = factory(), _Deadline()
+            return _Tracked(inner, activity, dispatcher, activities, local=listener.local)
+
+        def terminate() -> asyncio.Protocol:
+            assert tls is not None
+            return Terminator(tls, connect)
 
         if listener.local:
             server: asyncio.AbstractServer = await loop.create_unix_server(
                 connect, sock=listener.socket, backlog=BACKLOG
             )
         else:
-            server = await loop.create_server(connect, sock=listener.socket, backlog=BACKLOG)
+            accept = terminate if listener.tls else connect
+            server = await loop.create_server(accept, sock=listener.socket, backlog=BACKLOG)
         self._servers.append(server)
 
-    async def close(self, listeners: Sequence[Listener]) -> None:
+    async def listen_for_metrics(self, listening: socket.socket) -> None:
+        """Serve `/metrics`, and nothing else, to whoever reaches this address."""
+
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            if request.method not in ("GET", "HEAD") or request.path != "/metrics":
+                return web.Response(status=404, text="404 page not found\n")
+            page = await self._services.workers.run(self._services.metrics.page)
+            return web.Response(body=page, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+
+        factory = web.Server(answer, access_log=None, logger=_logger(), keepalive_timeout=75)
+        self._factories.append(factory)
+        self._servers.append(await asyncio.get_running_loop().create_server(factory, sock=listening))
+
+    async def close(self, listeners: Sequence[Listener], grace: float) -> None:
         """Accept no more, end streams, let other requests finish."""
         for listener in listeners:
             listener.unlink()
@@ -122,21 +175,24 @@ class Server:
             factory.pre_shutdown()
         for task in list(self._streaming):
             task.cancel()
-        await asyncio.gather(*(factory.shutdown(GRACE) for factory in self._factories))
+        await asyncio.gather(*(factory.shutdown(grace) for factory in self._factories))
         self._services.workers.close()
 
     async def _handle(
-        self, request: web.BaseRequest, *, local: bool, activities: dict[object, Activity]
+        self,
+        request: web.BaseRequest,
+        *,
+        local: bool,
+        activities: dict[object, Activity],
+        dispatcher: Dispatcher,
     ) -> web.StreamResponse:
         activity = activities[request.protocol]
+        assert isinstance(activity, _Deadline)
+        activity.met()
         try:
-            exchange = _Exchange(request, self._dispatcher.headers, self._streaming, local=local)
+            exchange = _Exchange(request, dispatcher.headers, self._streaming, local=local)
             try:
-                if not local:
-                    _refuse_browsers(request)
-                answer = await self._dispatcher.answer(request.method, request.raw_path, exchange)
-            except PermissionDenied as error:
-                answer = reply_to(error)
+                answer = await dispatcher.answer(request.method, request.raw_path, exchange)
             finally:
                 exchange.end()
             if exchange.stream is not None:
@@ -149,28 +205,50 @@ class Server:
                     InvalidArgument("this request must be the connection's next one, in plain form")
                 )
             assert isinstance(answer, Reply)
-            return self._response(answer)
+            return _response(answer, dispatcher.headers)
         finally:
             activity.end(request.content)
 
-    def _response(self, reply: Reply) -> web.Response:
-        response = web.Response(status=reply.status, body=reply.body, headers=self._dispatcher.headers)
-        if reply.headers:
-            response.headers.update(reply.headers)
-        if reply.content_type:
-            response.headers[hdrs.CONTENT_TYPE] = reply.content_type
-        elif not reply.body:
-            response.headers[hdrs.CONTENT_TYPE] = "application/octet-stream"
-        return response
+
+def _response(reply: Reply, headers: dict[str, str]) -> web.Response:
+    response = web.Response(status=reply.status, body=reply.body, headers=headers)
+    if reply.headers:
+        response.headers.update(reply.headers)
+    if reply.content_type:
+        response.headers[hdrs.CONTENT_TYPE] = reply.content_type
+    elif not reply.body:
+        response.headers[hdrs.CONTENT_TYPE] = "application/octet-stream"
+    return response
+
+
+class _Deadline(Activity):
+    """An activity that also knows by when the head of a request must be here."""
+
+    __slots__ = ("_timer",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def expect(self, seconds: float, otherwise: Callable[[], None]) -> None:
+        """From now on, unless time runs already."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, otherwise)
+
+    def met(self) -> None:
+        """The head is here, or nobody waits any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 class _Tracked(Connection):
-    """A connection that tells aiohttp's handler whose activity it is."""
+    """A connection whose requests must begin in time, and whose activity aiohttp's handler finds."""
 
     def __init__(
         self,
         inner: web.RequestHandler,
-        activity: Activity,
+        activity: _Deadline,
         dispatcher: Dispatcher,
         activities: dict[object, Activity],
         *,
@@ -179,8 +257,29 @@ class _Tracked(Connection):
         super().__init__(inner, activity, dispatcher, local=local)
         activities[inner] = activity
         self._forget = lambda: activities.pop(inner, None)
+        self._deadline = activity
+        self._lonely = not local
+        self._abort: Callable[[], None] = _nothing
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._abort = transport.abort
+        super().connection_made(transport)
+        if self._lonely:
+            self._deadline.expect(INTRODUCTION_SECONDS, self._abort)
+
+    def data_received(self, data: bytes) -> None:
+        if self._lonely:
+            self._lonely = False
+            self._deadline.met()
+        if not self._deadline.busy and self._task is None:
+            self._deadline.expect(HEAD_SECONDS, self._abort)
+        super().data_received(data)
+        if self._task is not None:
+            self._deadline.met()
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._deadline.met()
         super().connection_lost(exc)
         # The handler's task may still look its activity up.
         asyncio.get_running_loop().call_later(1, self._forget)
@@ -201,11 +300,29 @@ def _logger() -> logging.Logger:
     return logger
 
 
-def _refuse_browsers(request: web.BaseRequest) -> None:
-    """A web page must not reach a port of this machine (cross-site requests, DNS rebinding)."""
-    host = request.headers.get(hdrs.HOST, "").rpartition(":")[0] or request.headers.get(hdrs.HOST, "")
-    if hdrs.ORIGIN in request.headers or host not in _LOOPBACK:
+def _refuse_browsers(exchange: Exchange) -> None:
+    """A web page must not reach a port that its reader's browser can reach."""
+    if exchange.header(hdrs.ORIGIN) or exchange.header("Sec-Fetch-Site"):
         raise PermissionDenied("requests from web pages are refused on TCP")
+
+
+def _refuse_strangers(exchange: Exchange) -> None:
+    """Without certificates the name counts, too: a page may let any name point here (DNS rebinding)."""
+    _refuse_browsers(exchange)
+    host = exchange.header(hdrs.HOST)
+    name = host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host
+    if name not in _LOOPBACK and not _is_address(name):
+        raise PermissionDenied(
+            f"requests for the host {name[:80]!r} are refused on TCP without certificates: use an address"
+        )
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 class _Exchange:
@@ -249,9 +366,10 @@ class _Exchange:
         except web.RequestPayloadError as error:
             raise Cancelled(f"the request's body broke off: {error}") from error
 
-    async def open_stream(self, content_type: str, /) -> Stream:
+    async def open_stream(self, content_type: str, /, headers: tuple[tuple[str, str], ...] = ()) -> Stream:
         response = web.StreamResponse(headers=self._headers)
         response.headers[hdrs.CONTENT_TYPE] = content_type
+        response.headers.update(headers)
         task = asyncio.current_task()
         if task is not None:
             self._task = task

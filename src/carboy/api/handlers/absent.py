@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from carboy.api.call import Call
 from carboy.api.reply import Answer, json_reply
-from carboy.errors import Unavailable, Unsupported
+from carboy.errors import NotFound, Unavailable, Unsupported
 
 
 async def not_yet(call: Call) -> Answer:
@@ -26,6 +26,17 @@ async def swarm(call: Call) -> Answer:
         'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" '
         "to connect this node to swarm and try again."
     )
+
+
+async def no_swarm(call: Call) -> Answer:
+    """Docker's words where being any member of a swarm would do."""
+    del call
+    raise Unavailable("This node is not part of a swarm")
+
+
+async def plugin(call: Call) -> Answer:
+    """A plugin by name: there are none."""
+    raise NotFound(f'plugin "{call.variable("name")[:200]}" not found')
 
 
 async def plugins(call: Call) -> Answer:

@@ -24,13 +24,19 @@ async def list_images(call: Call) -> Answer:
     every, digests = call.query.boolean("all"), call.query.boolean("digests")
     filters = call.query.filters()
     found = await call.run(lambda: call.backends.images.list(all=every, digests=digests, filters=filters))
+    if call.version >= (1, 44):
+        for image in found:
+            image.virtual_size = UNSET
     return json_reply(found)
 
 
 async def inspect(call: Call) -> Answer:
     """`GET /images/{name}/json`"""
     ref = call.variable("name")
-    return json_reply(await call.run(lambda: call.backends.images.inspect(ref)))
+    found = await call.run(lambda: call.backends.images.inspect(ref))
+    if call.version >= (1, 44):
+        found.virtual_size = UNSET
+    return json_reply(found)
 
 
 async def history(call: Call) -> Answer:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from msgspec import UNSET
+
 from carboy.api import versions
 from carboy.api.call import Call
 from carboy.api.reply import EMPTY, Answer, Reply, json_reply
+from carboy.api.versions import Version
+from carboy.formats.dockerapi.system import Info
 
 
 async def ping(call: Call) -> Answer:
@@ -32,7 +36,25 @@ async def version(call: Call) -> Answer:
 
 async def info(call: Call) -> Answer:
     """`GET /info`"""
-    return json_reply(await call.run(call.backends.system.info))
+    document = await call.run(call.backends.system.info)
+    _as_of(document, call.version)
+    return json_reply(document)
+
+
+def _as_of(info: Info, version: Version) -> None:
+    """Leave out what an older client does not know, put in what it expects."""
+    if version < (1, 44):
+        info.cdi_spec_dirs = UNSET
+        for runtime in info.runtimes.values():
+            runtime.status = UNSET
+    if version < (1, 49):
+        info.firewall_backend = UNSET
+        for commit in (info.containerd_commit, info.runc_commit, info.init_commit):
+            commit.expected = commit.id
+    if version < (1, 50):
+        info.discovered_devices = UNSET
+    else:
+        info.bridge_nf_iptables = info.bridge_nf_ip6tables = UNSET
 
 
 async def disk_usage(call: Call) -> Answer:

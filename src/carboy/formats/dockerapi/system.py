@@ -54,21 +54,48 @@ class Plugins(Document, kw_only=True):
     volume: list[str] = field(default_factory=lambda: ["local"])
     network: list[str] = field(default_factory=lambda: ["bridge", "host", "null"])
     authorization: list[str] | None = None
-    log: list[str] = field(default_factory=lambda: ["json-file"])
+    log: list[str] = field(default_factory=lambda: ["journald", "json-file", "local", "syslog"])
 
 
 class Runtime(Document, kw_only=True, rename="camel"):
-    """An OCI runtime."""
+    """An OCI runtime; `status` (since 1.44) holds what it says of its features."""
 
     path: str = ""
     runtime_args: list[str] | UnsetType = UNSET
+    status: dict[str, str] | UnsetType = UNSET
 
 
 class Commit(Document, kw_only=True):
     """The commit of a part."""
 
     id: str = field(default="", name="ID")
-    expected: str = ""
+    expected: str | UnsetType = UNSET
+
+
+class FirewallInfo(Document, kw_only=True):
+    """Who writes the packet rules."""
+
+    driver: str = ""
+    info: list[list[str]] = field(default_factory=list)
+
+
+class DeviceInfo(Document, kw_only=True):
+    """A device that a driver has found."""
+
+    source: str = ""
+    id: str = field(default="", name="ID")
+
+
+class AuthConfig(Document, kw_only=True):
+    """The body of `POST /auth`.  Never shown, never logged."""
+
+    username: str = field(default="", name="username")
+    password: str = field(default="", name="password")
+    email: str = field(default="", name="email")
+    auth: str = field(default="", name="auth")
+    server_address: str = field(default="", name="serveraddress")
+    identity_token: str = field(default="", name="identitytoken")
+    registry_token: str = field(default="", name="registrytoken")
 
 
 class SwarmInfo(Document, kw_only=True):
@@ -121,8 +148,8 @@ class Info(Document, kw_only=True):
     pids_limit: bool = False
     oom_kill_disable: bool = False
     ipv4_forwarding: bool = field(default=False, name="IPv4Forwarding")
-    bridge_nf_iptables: bool = False
-    bridge_nf_ip6tables: bool = field(default=False, name="BridgeNfIp6tables")
+    bridge_nf_iptables: bool | UnsetType = field(default=False, name="BridgeNfIptables")
+    bridge_nf_ip6tables: bool | UnsetType = field(default=False, name="BridgeNfIp6tables")
     debug: bool = False
     n_fd: int = field(default=0, name="NFd")
     oom_kill_event: bool | UnsetType = UNSET
@@ -160,7 +187,11 @@ class Info(Document, kw_only=True):
     runc_commit: Commit = field(default_factory=Commit)
     init_commit: Commit = field(default_factory=Commit)
     security_options: list[str] = field(default_factory=list)
+    product_license: str | UnsetType = UNSET
     default_address_pools: list[AddressPool] | UnsetType = UNSET
+    firewall_backend: FirewallInfo | UnsetType = UNSET
+    discovered_devices: list[DeviceInfo] | UnsetType = UNSET
+    cdi_spec_dirs: list[str] | UnsetType = field(default=UNSET, name="CDISpecDirs")
     warnings: list[str] | None = None
 
 

@@ -1,0 +1,44 @@
+"""What needs a registry or the builder, neither of which is here yet: checked, then a clear answer."""
+
+from __future__ import annotations
+
+from carboy.api.call import Call
+from carboy.api.reply import Answer
+from carboy.errors import InvalidArgument, Unsupported
+from carboy.formats.dockerapi.system import AuthConfig
+from carboy.formats.reference import parse
+
+
+async def auth(call: Call) -> Answer:
+    """`POST /auth`: no registry is asked, and nothing of the request is kept or logged."""
+    config, _ = await call.json(AuthConfig)
+    server = config.server_address or "https://index.docker.io/v1/"
+    raise Unsupported(
+        f"login attempt to {server[:200]} failed: registries are not supported by Carboy yet; "
+        "images come by `load` and `import`"
+    )
+
+
+async def distribution(call: Call) -> Answer:
+    """`GET /distribution/{name}/json`"""
+    name = call.variable("name")
+    parse(name)
+    raise Unsupported(
+        f"the registry of {name[:200]} was not asked: registries are not supported by Carboy yet"
+    )
+
+
+async def search(call: Call) -> Answer:
+    """`GET /images/search`"""
+    limit = call.query.integer("limit")
+    if limit is not None and not 0 <= limit <= 100:
+        raise InvalidArgument(f"invalid limit: {limit}: must be between 1 and 100")
+    if not call.query.text("term"):
+        raise InvalidArgument("the search term is missing")
+    raise Unsupported("no registry was searched: registries are not supported by Carboy yet")
+
+
+async def session(call: Call) -> Answer:
+    """`POST /session` and `POST /grpc`: the builder's side channels."""
+    del call
+    raise Unsupported("there is no builder to talk to: building is not supported by Carboy yet")
