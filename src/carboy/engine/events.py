@@ -23,9 +23,11 @@ from carboy.store.metadata import Database
 
 HISTORY = 1024
 _FLUSH_SECONDS = 0.5
-_KNOWN = str.split(
-    "container daemon event image label network type volume scope node plugin config secret service"
-)
+_BY_NAME = tuple(str.split("container daemon network plugin volume node service secret config"))
+"""Filters by a prefix of what the event is about: its ID or its name."""
+
+_KNOWN = (*_BY_NAME, "event", "image", "label", "type", "scope")
+_WITH_MORE = frozenset({"health_status", "exec_create", "exec_start"})
 
 Deliver = Callable[[Event], None]
 _log = logging.getLogger(__name__)
@@ -72,9 +74,9 @@ class Events:
         """Deliver the past since `since`, then what comes; gives the function that ends it."""
         filters.require_known(_KNOWN)
         with self._lock:
-            if since is not None:
+            if since is not None or until is not None:
                 for past in self._history:
-                    inside = past.time_nano >= since and (until is None or past.time_nano <= until)
+                    inside = past.time_nano >= (since or 0) and (until is None or past.time_nano <= until)
                     if inside and _matches(past, filters):
                         deliver(past)
             number = next(self._numbers)
@@ -132,24 +134,34 @@ class Events:
 
 
 def _matches(happened: Event, filters: Filters) -> bool:
+    """Docker's rules: all names must hold, one value of each is enough; only labels must all hold."""
     if not filters:
         return True
     attributes = happened.actor.attributes
-    names = [happened.actor.id, attributes.get("name", "")]
-    for kind in ("container", "image", "volume", "network", "daemon"):
-        if kind not in filters:
-            continue
-        candidates = list(names)
-        if kind == "image" and happened.type == "container":
-            candidates = [attributes.get("image", "")]
-        elif happened.type != kind:
-            return False
-        wanted = filters.get(kind)
-        if not any(one in candidates or (kind == "container" and names[0].startswith(one)) for one in wanted):
-            return False
+    names = (happened.actor.id, attributes.get("name", ""))
     return (
-        filters.exact("type", happened.type)
+        _action(happened.action, filters)
+        and filters.exact("type", happened.type)
         and filters.exact("scope", happened.scope)
-        and filters.prefix("event", happened.action)
+        and all(any(filters.prefix(kind, name) for name in names) for kind in _BY_NAME)
+        and filters.any_of("image", _images(happened))
         and filters.labels(attributes)
     )
+
+
+def _action(action: str, filters: Filters) -> bool:
+    """Exactly, but actions that carry more after a colon may be asked for without it."""
+    if _WITH_MORE.intersection(filters.get("event")):
+        return filters.prefix("event", action)
+    return filters.exact("event", action)
+
+
+def _images(happened: Event) -> set[str]:
+    attribute = "name" if happened.type == "image" else "image"
+    names = {happened.actor.id, happened.actor.attributes.get(attribute, "")}
+    return names | {_without_tag(name) for name in names}
+
+
+def _without_tag(reference: str) -> str:
+    repository, colon, tag = reference.partition("@")[0].rpartition(":")
+    return repository if colon and "/" not in tag else reference

@@ -65,7 +65,7 @@ def seconds_left(document: ContainerDocument) -> float:
     if not document.finished_at:
         return 0.0
     passed = (time.time_ns() - parse_rfc3339(document.finished_at)) / 1e9
-    return min(max(0.0, document.restart_delay - passed), LONGEST_DELAY)
+    return min(max(0.0, document.restart_delay - passed), document.restart_delay)
 
 
 class Schedule:

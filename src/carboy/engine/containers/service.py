@@ -514,6 +514,7 @@ class Containers:
             diff_ids=container.diff_ids,
             config=container.document.config,
             pause=pause,
+            told=lambda attributes: self.lifecycle.emit(container, "commit", attributes),
         )
 
     def _volume_uses(self) -> Iterator[tuple[str, str]]:

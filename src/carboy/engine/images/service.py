@@ -258,7 +258,10 @@ class ImageService:
             parent_id = subject.image_id if self.records.get(subject.image_id) else None
             image_id = making.image(oci.encode_image(document), references, parent=parent_id)
             making.commit()
-        self._emit("commit", str(image_id), {"name": references[0].familiar if references else str(image_id)})
+        named = references[0].familiar if references else ""
+        subject.told({"comment": comment, "imageID": str(image_id), "imageRef": named})
+        if named:
+            self._emit("tag", str(image_id), {"name": named})
         return str(image_id)
 
     # Out

@@ -50,6 +50,8 @@ class CommitSubject:
     config: ContainerConfig
     pause: Callable[[], AbstractContextManager[None]]
     """Stops the container's programs for the block, if they run."""
+    told: Callable[[dict[str, str]], None] = lambda _attributes: None
+    """Publishes the container's event, when the image is there."""
 
 
 class Containers(Protocol):
