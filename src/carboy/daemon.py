@@ -142,6 +142,7 @@ def serve(paths: Paths, options: Options, listeners: list[Listener]) -> None:
             engine.recover()
             backends = Backends(
                 containers=engine.containers,
+                files=engine.files,
                 execs=engine.execs,
                 images=engine.images,
                 volumes=engine.volumes,

@@ -35,6 +35,7 @@ from carboy.formats.dockerapi.streams import AttachOptions, LogOptions
 from carboy.formats.dockerapi.system import DiskUsage, Event, Info, PingFacts, Version, event
 from carboy.formats.dockerapi.times import ZERO_TIME, rfc3339
 from carboy.formats.dockerapi.volumes import Volume, VolumeCreateRequest, VolumeList, VolumesPruned
+from support.fake_files import FakeFiles
 
 NOW = 1_700_000_000_000_000_000
 
@@ -522,6 +523,7 @@ class FakeBackend:
         self.fake_system = FakeSystem()
         self.backends = Backends(
             containers=self.fake_containers,
+            files=FakeFiles(self.fake_containers.find),
             execs=FakeExecs(self),
             images=self.fake_images,  # type: ignore[arg-type]  # looser signatures than the Protocol's
             volumes=FakeVolumes(),

@@ -16,15 +16,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "digest": {"errors"},
     "formats": BOTTOM,
     "linux": {"errors"},
+    "archive": BOTTOM | {"formats"},
     "store": BOTTOM | {"formats", "linux"},
     "network": BOTTOM | {"formats", "linux"},
     "registry": BOTTOM | {"formats"},
     "runtime": {"errors", "formats", "linux"},
-    "build": BOTTOM | {"formats", "linux", "store", "registry"},
-    "engine": BOTTOM | {"formats", "linux", "store", "network", "registry", "build"},
+    "build": BOTTOM | {"formats", "linux", "archive", "store", "registry"},
+    "engine": BOTTOM | {"formats", "linux", "archive", "store", "network", "registry", "build"},
     "api": BOTTOM | {"formats"},
     "client": BOTTOM | {"formats"},
-    "cli": BOTTOM | {"formats", "client"},
+    "cli": BOTTOM | {"formats", "archive", "client"},
 }
 
 RUNTIME_FORMATS = {"cgroupstat", "spawner", "stdcopy", "jsonlog"}

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from carboy.formats.dockerapi.archives import FilesystemChange, PathStat
 from carboy.formats.dockerapi.containers import (
     ContainerConfig,
     ContainerInspect,
@@ -123,6 +124,48 @@ class Containers(Protocol):
     def resize(self, unsafe_ref: str, *, rows: int, cols: int) -> None: ...
 
 
+class FilesArchive(Protocol):
+    """Files of a container, about to be sent as a tar."""
+
+    @property
+    def stat(self) -> PathStat | None:
+        """What is sent, when it is a path's."""
+
+    def write(self, sink: Sink) -> None: ...
+
+    def close(self) -> None:
+        """Let go of the container's files."""
+
+
+class ContainerFiles(Protocol):
+    """What goes into and out of containers' filesystems."""
+
+    def stat(self, unsafe_ref: str, unsafe_path: str) -> PathStat: ...
+    def archive(self, unsafe_ref: str, unsafe_path: str) -> FilesArchive: ...
+    def export(self, unsafe_ref: str) -> FilesArchive: ...
+    def extract(
+        self, unsafe_ref: str, unsafe_path: str, source: Source, *, keep_kinds: bool, copy_owner: bool
+    ) -> None:
+        """Unpack a tar, compressed or not, into the directory at a path.
+
+        keep_kinds: `noOverwriteDirNonDir`; copy_owner: `copyUIDGID`.
+        """
+
+    def copy_in(
+        self,
+        unsafe_ref: str,
+        unsafe_path: str,
+        descriptor: int,
+        unsafe_name: str,
+        *,
+        keep_kinds: bool,
+        copy_owner: bool,
+    ) -> None:
+        """Copy an open file or directory of this machine into the directory at a path."""
+
+    def changes(self, unsafe_ref: str) -> Sequence[FilesystemChange]: ...
+
+
 class Execs(Protocol):
     """Further programs in running containers."""
 
@@ -229,6 +272,7 @@ class Backends:
     """Everything the API serves."""
 
     containers: Containers
+    files: ContainerFiles
     execs: Execs
     images: Images
     volumes: Volumes

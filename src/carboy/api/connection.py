@@ -254,8 +254,8 @@ class _Exchange:
         body, self._body = self._body, b""
         return body
 
-    async def open_stream(self, content_type: str, /) -> Stream:
-        del content_type
+    async def open_stream(self, content_type: str, /, headers: tuple[tuple[str, str], ...] = ()) -> Stream:
+        del content_type, headers
         raise Unsupported("this connection serves no streams of its own")
 
     def peer(self) -> socket.socket | None:

@@ -5,12 +5,15 @@ The order of building is the order of need: database, layers, images, network, c
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import threading
 from collections.abc import Mapping
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, ip_interface
 
+from carboy.engine.containers.files import ContainerFiles
+from carboy.engine.containers import defaults
 from carboy.engine.containers.parts import Parts
 from carboy.engine.containers.service import Containers
 from carboy.engine.events import Events
@@ -21,8 +24,9 @@ from carboy.engine.networks import Networks
 from carboy.engine.spec.facts import read_facts
 from carboy.engine.system import System
 from carboy.engine.volumes import Volumes
-from carboy.errors import CarboyError
+from carboy.errors import CarboyError, InvalidArgument
 from carboy.formats import seccomp
+from carboy.formats.settings.reading import Settings
 from carboy.network.bridge import DEFAULT_NAME, BridgeNetwork
 from carboy.store.layers import open_layers, sweep_ingest
 from carboy.store.metadata import Database
@@ -35,8 +39,11 @@ _log = logging.getLogger(__name__)
 class Engine:
     """The services, and what must happen before and after them."""
 
-    def __init__(self, paths: Paths, loop: ChannelLoop, spawner: Spawner, *, bridge: str = "") -> None:
+    def __init__(
+        self, paths: Paths, loop: ChannelLoop, spawner: Spawner, *, settings: Settings | None = None
+    ) -> None:
         self.paths = paths
+        self.settings = settings = settings or Settings()
         sweep_ingest(paths)
         self.database = Database(paths.db)
         self.layers = open_layers(paths)
@@ -47,8 +54,9 @@ class Engine:
         self.images = ImageService(
             paths, self.database, self.layers, self.snapshots, emit=self._image_event, driver=driver
         )
-        self.network = self._make_network(bridge)
-        facts = read_facts(seccomp_profile=_seccomp_profile(), cgroup_parent=paths.cgroup_parent)
+        self.network = self._make_network(settings)
+        profile = _seccomp_profile(settings.text("seccomp-profile"))
+        facts = read_facts(seccomp_profile=profile, cgroup_parent=paths.cgroup_parent)
         parts = Parts(
             paths=paths,
             facts=facts,
@@ -60,7 +68,9 @@ class Engine:
             volumes=self.volumes,
         )
         self.containers = Containers(parts, self.images, self.database, driver=driver)
+        self.containers.apply_defaults = functools.partial(defaults.apply, settings)
         self.images.set_containers(self.containers)
+        self.files = ContainerFiles(parts, self.containers, self.containers.lifecycle.emit)
         self.execs = Execs(self.containers, facts)
         self.networks = Networks(self.network, self.containers.index)
         self.system = System(
@@ -72,6 +82,7 @@ class Engine:
             self.network,
             self.events,
             driver=driver,
+            settings=settings,
             stop=lambda: None,
         )
         self._background: threading.Thread | None = None
@@ -105,12 +116,22 @@ class Engine:
     def _image_event(self, action: str, actor: str, attributes: Mapping[str, str]) -> None:
         self.events.publish("image", action, actor, dict(attributes))
 
-    def _make_network(self, name: str) -> BridgeNetwork:
+    def _make_network(self, settings: Settings) -> BridgeNetwork:
+        name = settings.text("bridge")
         if not name:
             name = f"cb{self.paths.suffix}" if self.paths.suffix else DEFAULT_NAME
         with self.database.read() as connection:
             row = connection.execute("SELECT value FROM settings WHERE key = 'subnet'").fetchone()
-        network = BridgeNetwork(name, subnet=IPv4Network(row[0]) if row else None)
+            taken = connection.execute("SELECT count(*) FROM endpoints").fetchone()[0]
+        subnet = IPv4Network(row[0]) if row else None
+        wanted = _bridge_subnet(settings.text("bip"))
+        if wanted is not None and wanted != subnet:
+            if subnet is not None and taken:
+                raise InvalidArgument(
+                    f"bip asks for {wanted}, but containers have addresses of {subnet}: remove them first"
+                )
+            subnet, row = wanted, None
+        network = BridgeNetwork(name, subnet=subnet, mtu=settings.number("mtu") or None)
         if row is None:
             with self.database.write() as connection:
                 connection.execute(
@@ -119,7 +140,24 @@ class Engine:
         return network
 
 
-def _seccomp_profile() -> bytes:
-    path = os.path.join(os.path.dirname(seccomp.__file__), "seccomp_default.json")
-    with open(path, "rb") as file:
-        return file.read()
+def _bridge_subnet(bip: str) -> IPv4Network | None:
+    if not bip:
+        return None
+    interface = ip_interface(bip)
+    network = interface.network
+    if not isinstance(network, IPv4Network) or network.prefixlen > 30:
+        raise InvalidArgument(f"invalid bip {bip}: write an IPv4 address with a prefix of at most 30 bits")
+    if interface.ip != network[1]:
+        raise InvalidArgument(f"invalid bip {bip}: the bridge has the first address, {network[1]}")
+    return network
+
+
+def _seccomp_profile(unsafe_path: str) -> bytes:
+    path = unsafe_path
+    if path in ("", "builtin"):
+        path = os.path.join(os.path.dirname(seccomp.__file__), "seccomp_default.json")
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise InvalidArgument(f"opening seccomp profile ({path}) failed: {error.strerror}") from error

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Iterable
 
 from msgspec import UNSET
 
 from carboy.api.backend import Sink, Source
-from carboy.api.call import Call, Stream
-from carboy.api.failure import describe
-from carboy.api.reply import CREATED, EMPTY, Answer, Streamed, json_reply
-from carboy.api.transfer import BodySource, DescriptorSource, Outbox
-from carboy.errors import Cancelled, InvalidArgument, Unsupported
+from carboy.api.bodies import DescriptorSink, download, nothing, receive
+from carboy.api.call import Call
+from carboy.api.reply import CREATED, EMPTY, Answer, json_reply
+from carboy.api.transfer import DescriptorSource
+from carboy.errors import InvalidArgument, Unsupported
 from carboy.formats.dockerapi.containers import ContainerConfig
 from carboy.formats.dockerapi.images import IdResponse
-from carboy.formats.dockerapi.progress import ProgressMessage, failure, line
+from carboy.formats.dockerapi.progress import ProgressMessage, line
 
 
 async def list_images(call: Call) -> Answer:
@@ -125,10 +124,10 @@ async def save(call: Call) -> Answer:
     names = [call.variable("name")] if "name" in call.variables else _names(call)
     async with call.client_descriptor() as descriptor:
         if descriptor is not None:
-            sink = _DescriptorSink(descriptor)
+            sink = DescriptorSink(descriptor)
             await call.run_slow(lambda: call.backends.images.save(names, sink))
             return EMPTY
-        return await _download(
+        return await download(
             call, lambda outbox: call.backends.images.save(names, outbox), "application/x-tar"
         )
 
@@ -148,38 +147,13 @@ def _name(unsafe_repository: str, unsafe_tag: str) -> tuple[str, str]:
     return unsafe_repository, unsafe_tag
 
 
-class _DescriptorSink:
-    """A sink that is the client's own file."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def write(self, data: bytes | memoryview, /) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
-
-    def fileno(self) -> int | None:
-        return self._descriptor
-
-
 async def _upload(call: Call, work: Callable[[Source], Iterable[ProgressMessage]]) -> Answer:
     """Give the engine what the client sends, and the client what the engine reports."""
     async with call.client_descriptor() as descriptor:
         if descriptor is not None:
-            return await _report(call, work, DescriptorSource(descriptor, os.read), _nothing)
-        source = BodySource(asyncio.get_running_loop())
-        pump = asyncio.ensure_future(source.pump(call.exchange.chunk))
-
-        def stop_pump() -> None:
-            pump.cancel()
-            source.end(Cancelled("the client went away before the upload ended"))
-
-        return await _report(call, work, source, stop_pump)
-
-
-def _nothing() -> None:
-    pass
+            return await _report(call, work, DescriptorSource(descriptor, os.read), nothing)
+        source, stop = receive(call)
+        return await _report(call, work, source, stop)
 
 
 async def _report(
@@ -192,61 +166,4 @@ async def _report(
         for message in work(source):
             outbox.write(line(message))
 
-    return await _download(call, write, "application/json", release=release, messages=True)
-
-
-async def _download(
-    call: Call,
-    work: Callable[[Sink], None],
-    content_type: str,
-    *,
-    release: Callable[[], None] = _nothing,
-    messages: bool = False,
-) -> Answer:
-    """Send what `work` writes.  An error before the first byte is an error's reply.
-
-    A later one ends a stream of messages by a message, and breaks any other stream off.
-    `release` makes a `work` end that still waits for its client.
-    """
-    outbox = Outbox(asyncio.get_running_loop())
-
-    def guarded() -> None:
-        try:
-            work(outbox)
-        finally:
-            outbox.end()
-
-    running = asyncio.ensure_future(call.services.workers.transfer(guarded))
-    stream: Stream | None = None
-    try:
-        while data := await outbox.take():
-            stream = stream or await call.exchange.open_stream(content_type)
-            await stream.write(data)
-        try:
-            await running
-        except Exception as error:
-            if stream is None or not messages:
-                raise
-            status, text = describe(error)
-            await stream.write(line(failure(text, code=status)))
-        stream = stream or await call.exchange.open_stream(content_type)
-        await stream.finish()
-    finally:
-        outbox.close()
-        release()
-        await _settled(running)
-    return Streamed()
-
-
-async def _settled(running: asyncio.Future[None]) -> None:
-    """Wait for the thread even when cancelled: it uses descriptors that are closed next."""
-    cancelled = False
-    while not running.done():
-        try:
-            await asyncio.wait([running])
-        except asyncio.CancelledError:
-            cancelled = True
-    if not running.cancelled():
-        running.exception()
-    if cancelled:
-        raise asyncio.CancelledError
+    return await download(call, write, "application/json", release=release, messages=True)
