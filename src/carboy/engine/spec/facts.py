@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from carboy.engine.spec.cdi import DIRECTORIES
+from carboy.engine.spec.controllers import Controllers, read_controllers
 from carboy.linux import capabilities
 
 
@@ -24,6 +26,10 @@ class HostFacts:
     has_time_namespace: bool = True
     thermal_throttle: tuple[str, ...] = field(default=())
     sysctls_root: str = "/proc/sys"
+    controllers: Controllers = field(default_factory=Controllers)
+    has_apparmor: bool = False
+    has_selinux: bool = False
+    cdi_directories: tuple[str, ...] = ()
 
 
 def read_facts(*, seccomp_profile: bytes, cgroup_parent: str) -> HostFacts:
@@ -39,7 +45,12 @@ def read_facts(*, seccomp_profile: bytes, cgroup_parent: str) -> HostFacts:
         seccomp_profile=seccomp_profile,
         cgroup_parent=cgroup_parent,
         has_ipv6=os.path.isdir("/proc/sys/net/ipv6"),
+        controllers=read_controllers(),
         has_time_namespace=os.path.exists("/proc/self/ns/time"),
+        has_apparmor=_switched_on("/sys/module/apparmor/parameters/enabled"),
+        has_selinux=os.path.isdir("/sys/fs/selinux"),
+        cdi_directories=tuple(filter(None, os.environ.get("CARBOY_CDI_SPEC_DIRS", "").split(":")))
+        or DIRECTORIES,
         thermal_throttle=tuple(
             path
             for path in (
@@ -49,6 +60,14 @@ def read_facts(*, seccomp_profile: bytes, cgroup_parent: str) -> HostFacts:
             if os.path.isdir(path)
         ),
     )
+
+
+def _switched_on(path: str) -> bool:
+    try:
+        with open(path) as file:
+            return file.read(1) == "Y"
+    except OSError:
+        return False
 
 
 def _online(path: str) -> frozenset[int]:

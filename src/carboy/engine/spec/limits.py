@@ -5,30 +5,43 @@ from __future__ import annotations
 import os
 import stat
 
+from carboy.engine.spec.controllers import Controllers
 from carboy.engine.spec.facts import HostFacts
 from carboy.errors import InvalidArgument
-from carboy.formats.dockerapi.containers import HostConfig, ThrottleDevice
+from carboy.formats.dockerapi.containers import HostConfig, Resources, ThrottleDevice
 
 Value = dict[str, object]
 """A part of an OCI document."""
 
 MIN_MEMORY = 6 << 20
 CFS_PERIOD = 100_000
+MIN_SHARES = 2
+MAX_SHARES = 262_144
 
 
 def check_limits(host: HostConfig, facts: HostFacts) -> list[str]:
-    """Raise InvalidArgument for limits that cannot hold; gives warnings for those that have no effect."""
-    warnings = _check_memory(host)
-    _check_cpu(host, facts)
-    if host.blkio_weight and not 10 <= host.blkio_weight <= 1000:
-        raise InvalidArgument("Range of blkio weight is from 10 to 1000")
-    if host.pids_limit is not None and host.pids_limit < -1:
-        raise InvalidArgument(f"invalid pids limit {host.pids_limit}: use -1 for no limit")
+    """Raise InvalidArgument for limits that cannot hold; gives warnings for those that have no effect.
+
+    What this machine cannot limit is warned about and taken out of `host`.
+    """
+    warnings = check_resources(host, facts)
     if not -1000 <= host.oom_score_adj <= 1000:
         raise InvalidArgument(f"Invalid value {host.oom_score_adj}, range for oom score adj is [-1000, 1000]")
     if host.shm_size < 0:
         raise InvalidArgument("SHM size can not be less than 0")
-    for limit in host.ulimits:
+    return warnings
+
+
+def check_resources(wanted: Resources, facts: HostFacts, *, update: bool = False) -> list[str]:
+    """Like `check_limits`, for what can be updated too; `update`: what is absent stays as it is."""
+    warnings = _check_memory(wanted, facts.controllers, update=update)
+    warnings += _check_cpu(wanted, facts)
+    warnings += _check_block_io(wanted, facts.controllers)
+    if wanted.pids_limit is not None and not facts.controllers.pids:
+        if wanted.pids_limit > 0:
+            warnings.append(_unsupported("PIDs limit capabilities", "PIDs limit"))
+        wanted.pids_limit = None
+    for limit in wanted.ulimits:
         if limit.hard != -1 and (limit.soft > limit.hard or limit.soft == -1):
             raise InvalidArgument(
                 f"ulimit {limit.name}: soft limit must be less than or equal to hard limit:"
@@ -39,13 +52,17 @@ def check_limits(host: HostConfig, facts: HostFacts) -> list[str]:
     return warnings
 
 
-def _check_memory(host: HostConfig) -> list[str]:
-    memory, swap, reservation = host.memory, host.memory_swap, host.memory_reservation
+def _unsupported(what: str, discarded: str) -> str:
+    return f"Your kernel does not support {what} or the cgroup is not mounted. {discarded} discarded."
+
+
+def _check_memory(wanted: Resources, controllers: Controllers, *, update: bool) -> list[str]:
+    memory, swap, reservation = wanted.memory, wanted.memory_swap, wanted.memory_reservation
     if memory < 0 or reservation < 0 or swap < -1:
         raise InvalidArgument("invalid memory limit: it is negative (only memory-swap may be -1: no limit)")
     if 0 < memory < MIN_MEMORY:
         raise InvalidArgument("Minimum memory limit allowed is 6MB")
-    if swap > 0 and memory == 0:
+    if swap > 0 and memory == 0 and not update:
         raise InvalidArgument("You should always set the Memory limit when using Memoryswap limit, see usage")
     if 0 < swap < memory:
         raise InvalidArgument("Minimum memoryswap limit should be larger than memory limit, see usage")
@@ -53,44 +70,161 @@ def _check_memory(host: HostConfig) -> list[str]:
         raise InvalidArgument("Minimum memory reservation allowed is 6MB")
     if 0 < memory < reservation:
         raise InvalidArgument("Minimum memory limit can not be less than memory reservation limit, see usage")
-    swappiness = host.memory_swappiness
-    if swappiness is not None and not -1 <= swappiness <= 100:
+    warnings = _discard_memory(wanted, controllers)
+    if wanted.memory_swappiness == -1:
+        wanted.memory_swappiness = None
+    swappiness = wanted.memory_swappiness
+    if swappiness is not None and not 0 <= swappiness <= 100:
         raise InvalidArgument(f"Invalid value: {swappiness}, valid memory swappiness range is 0-100")
-    warnings = []
-    if host.kernel_memory or host.kernel_memory_tcp:
-        warnings.append("Kernel memory limits are gone from current kernels. Limitation discarded.")
-    if host.oom_kill_disable and not memory:
-        warnings.append("OOM killer is disabled for the container, but no memory limit is set.")
+    if wanted.kernel_memory or wanted.kernel_memory_tcp:
+        warnings.append(_unsupported("kernel memory limit capabilities", "Limitation"))
+        wanted.kernel_memory = wanted.kernel_memory_tcp = 0
+    if wanted.oom_kill_disable and not wanted.memory and not update:
+        warnings.append(
+            "OOM killer is disabled for the container, but no memory limit is set,"
+            " this can result in the system running out of resources."
+        )
     return warnings
 
 
-def _check_cpu(host: HostConfig, facts: HostFacts) -> None:
-    if host.nano_cpus:
-        for value, name in ((host.cpu_quota, "CPU Quota"), (host.cpu_period, "CPU Period")):
-            if value:
+def _discard_memory(wanted: Resources, controllers: Controllers) -> list[str]:
+    warnings = []
+    if wanted.memory > 0 and not controllers.memory:
+        warnings.append(_unsupported("memory limit capabilities", "Limitation"))
+        wanted.memory, wanted.memory_swap = 0, 0
+    if wanted.memory > 0 and wanted.memory_swap != -1 and not controllers.swap:
+        warnings.append(
+            "Your kernel does not support swap limit capabilities or the cgroup is not mounted."
+            " Memory limited without swap."
+        )
+        wanted.memory_swap = -1
+    if (wanted.memory_swappiness or -1) != -1 and not controllers.swappiness:
+        warnings.append(_unsupported("memory swappiness capabilities", "Memory swappiness"))
+        wanted.memory_swappiness = None
+    if wanted.memory_reservation and not controllers.reservation:
+        warnings.append(_unsupported("memory soft limit capabilities", "Limitation"))
+        wanted.memory_reservation = 0
+    if wanted.oom_kill_disable and not controllers.oom_kill_disable:
+        warnings.append("Your kernel does not support OomKillDisable. OomKillDisable discarded.")
+        wanted.oom_kill_disable = None
+    return warnings
+
+
+def _check_cpu(wanted: Resources, facts: HostFacts) -> list[str]:
+    if wanted.nano_cpus:
+        for value, name in ((wanted.cpu_quota, "CPU Quota"), (wanted.cpu_period, "CPU Period")):
+            if value > 0:
                 raise InvalidArgument(f"Conflicting options: Nano CPUs and {name} cannot both be set.")
-        if not 10_000_000 <= host.nano_cpus <= facts.cpus * 10**9:
+        if not facts.controllers.cpu_quota:
+            raise InvalidArgument(
+                "NanoCPUs can not be set, as your kernel does not support CPU CFS scheduler"
+                " or the cgroup is not mounted"
+            )
+        if not 10_000_000 <= wanted.nano_cpus <= facts.cpus * 10**9:
             raise InvalidArgument(
                 f"Range of CPUs is from 0.01 to {facts.cpus}.00,"
                 f" as there are only {facts.cpus} CPUs available"
             )
-    if host.cpu_period and not 1000 <= host.cpu_period <= 1_000_000:
+    if wanted.cpu_period and not 1000 <= wanted.cpu_period <= 1_000_000:
         raise InvalidArgument(
             "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"
         )
-    if host.cpu_quota and host.cpu_quota != -1 and host.cpu_quota < 1000:
+    if 0 < wanted.cpu_quota < 1000:
         raise InvalidArgument("CPU cfs quota can not be less than 1ms (i.e. 1000)")
-    if host.cpu_shares < 0:
-        raise InvalidArgument(f"invalid CPU shares {host.cpu_shares}: they are negative")
-    for text, what in ((host.cpuset_cpus, "cpus"), (host.cpuset_mems, "mems")):
-        wanted = parse_set(text, what)
+    if wanted.cpu_shares < 0 or wanted.cpu_shares == 1:
+        raise InvalidArgument(
+            f"invalid CPU shares {wanted.cpu_shares}: the minimum allowed cpu-shares is {MIN_SHARES}"
+        )
+    if wanted.cpu_shares > MAX_SHARES:
+        raise InvalidArgument(
+            f"invalid CPU shares {wanted.cpu_shares}: the maximum allowed cpu-shares is {MAX_SHARES}"
+        )
+    _check_realtime(wanted, facts.controllers)
+    _check_sets(wanted, facts)
+    return _discard_cpu(wanted, facts.controllers)
+
+
+def _check_realtime(wanted: Resources, controllers: Controllers) -> None:
+    period, runtime = wanted.cpu_realtime_period, wanted.cpu_realtime_runtime
+    for value, name in ((period, "period"), (runtime, "runtime")):
+        if value < 0:
+            raise InvalidArgument(f"invalid CPU real-time {name} {value}: it is negative")
+        if value and not controllers.cpu_realtime:
+            raise InvalidArgument(f"Your kernel does not support CPU real-time {name}")
+    if period and runtime > period:
+        raise InvalidArgument("cpu real-time runtime cannot be higher than cpu real-time period")
+
+
+def _check_sets(wanted: Resources, facts: HostFacts) -> None:
+    for text, what in ((wanted.cpuset_cpus, "cpus"), (wanted.cpuset_mems, "mems")):
+        numbers = parse_set(text, what)
         available = facts.cpu_set if what == "cpus" else facts.mem_set
-        if not wanted <= available:
+        if not numbers <= available:
             label = "CPUs" if what == "cpus" else "memory nodes"
-            numbers = ",".join(map(str, sorted(available)))
             raise InvalidArgument(
-                f"Requested {label} are not available - requested {text}, available: {numbers}."
+                f"Requested {label} are not available - requested {text}, available: {set_text(available)}"
             )
+
+
+def _discard_cpu(wanted: Resources, controllers: Controllers) -> list[str]:
+    warnings = []
+    if wanted.cpu_shares and not controllers.cpu_shares:
+        warnings.append(
+            "Your kernel does not support CPU shares or the cgroup is not mounted. Shares discarded."
+        )
+        wanted.cpu_shares = 0
+    if (wanted.cpu_period or wanted.cpu_quota) and not controllers.cpu_quota:
+        warnings.append("Your kernel does not support CPU CFS scheduler. CPU period/quota discarded.")
+        wanted.cpu_period = wanted.cpu_quota = 0
+    if (wanted.cpuset_cpus or wanted.cpuset_mems) and not controllers.cpuset:
+        warnings.append("Your kernel does not support cpuset or the cgroup is not mounted. Cpuset discarded.")
+        wanted.cpuset_cpus = wanted.cpuset_mems = ""
+    return warnings
+
+
+def _check_block_io(wanted: Resources, controllers: Controllers) -> list[str]:
+    warnings = []
+    if wanted.blkio_weight and not controllers.blkio_weight:
+        warnings.append(_unsupported("Block I/O weight", "Weight"))
+        wanted.blkio_weight = 0
+    if wanted.blkio_weight_device and not controllers.blkio_weight_device:
+        warnings.append(_unsupported("Block I/O weight_device", "Weight-device"))
+        wanted.blkio_weight_device = []
+    if not controllers.blkio_throttle and any(devices for _, devices in _throttles(wanted)):
+        warnings.append(_unsupported("Block I/O throttling", "Block I/O limits"))
+        wanted.blkio_device_read_bps = []
+        wanted.blkio_device_write_bps = []
+        wanted.blkio_device_read_iops = []
+        wanted.blkio_device_write_iops = []
+    for weight in (wanted.blkio_weight, *(device.weight for device in wanted.blkio_weight_device)):
+        if weight and not 10 <= weight <= 1000:
+            raise InvalidArgument("Range of blkio weight is from 10 to 1000")
+    for _, devices in _throttles(wanted):
+        for device in devices:
+            if not 0 <= device.rate < 1 << 63:
+                raise InvalidArgument(f"invalid rate for device {device.path[:200]}: {device.rate}")
+    _block_io(wanted)  # every device must be there
+    return warnings
+
+
+def _throttles(wanted: Resources) -> tuple[tuple[str, list[ThrottleDevice]], ...]:
+    return (
+        ("throttleReadBpsDevice", wanted.blkio_device_read_bps),
+        ("throttleWriteBpsDevice", wanted.blkio_device_write_bps),
+        ("throttleReadIOPSDevice", wanted.blkio_device_read_iops),
+        ("throttleWriteIOPSDevice", wanted.blkio_device_write_iops),
+    )
+
+
+def set_text(numbers: frozenset[int]) -> str:
+    """A set as the kernel writes it: `0-3,7`."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and parts[-1][1] == number - 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in parts)
 
 
 def parse_set(text: str, what: str) -> frozenset[int]:
@@ -102,14 +236,16 @@ def parse_set(text: str, what: str) -> frozenset[int]:
             low = int(first)
             high = int(last) if dash else low
         except ValueError as error:
-            raise InvalidArgument(f"Invalid value {text[:80]} for cpuset {what}") from error
+            raise InvalidArgument(
+                f"Invalid value {text[:80]} for cpuset {what}: invalid format: {text[:80]}"
+            ) from error
         if not 0 <= low <= high < 8192:
-            raise InvalidArgument(f"Invalid value {text[:80]} for cpuset {what}")
+            raise InvalidArgument(f"Invalid value {text[:80]} for cpuset {what}: invalid format: {text[:80]}")
         numbers.update(range(low, high + 1))
     return frozenset(numbers)
 
 
-def resources(host: HostConfig, devices: list[Value]) -> Value:
+def resources(host: Resources, devices: list[Value]) -> Value:
     """The OCI `linux.resources`; `devices` are the rules of the device filter."""
     found: Value = {"devices": devices}
     for name, part in (("memory", _memory(host)), ("cpu", _cpu(host)), ("blockIO", _block_io(host))):
@@ -120,7 +256,7 @@ def resources(host: HostConfig, devices: list[Value]) -> Value:
     return found
 
 
-def _memory(host: HostConfig) -> Value:
+def _memory(host: Resources) -> Value:
     found: Value = {}
     if host.memory:
         found["limit"] = host.memory
@@ -135,7 +271,7 @@ def _memory(host: HostConfig) -> Value:
     return found
 
 
-def _cpu(host: HostConfig) -> Value:
+def _cpu(host: Resources) -> Value:
     found: Value = {
         "shares": host.cpu_shares,
         "quota": host.cpu_quota,
@@ -151,7 +287,7 @@ def _cpu(host: HostConfig) -> Value:
     return {name: value for name, value in found.items() if value}
 
 
-def _block_io(host: HostConfig) -> Value:
+def _block_io(host: Resources) -> Value:
     found: Value = {}
     if host.blkio_weight:
         found["weight"] = host.blkio_weight
@@ -159,13 +295,7 @@ def _block_io(host: HostConfig) -> Value:
         found["weightDevice"] = [
             {**_device_number(device.path), "weight": device.weight} for device in host.blkio_weight_device
         ]
-    throttles: tuple[tuple[str, list[ThrottleDevice]], ...] = (
-        ("throttleReadBpsDevice", host.blkio_device_read_bps),
-        ("throttleWriteBpsDevice", host.blkio_device_write_bps),
-        ("throttleReadIOPSDevice", host.blkio_device_read_iops),
-        ("throttleWriteIOPSDevice", host.blkio_device_write_iops),
-    )
-    for name, devices in throttles:
+    for name, devices in _throttles(host):
         if devices:
             found[name] = [{**_device_number(device.path), "rate": device.rate} for device in devices]
     return found
@@ -188,7 +318,7 @@ _RLIMITS = frozenset(
 )
 
 
-def rlimits(host: HostConfig) -> list[Value]:
+def rlimits(host: Resources) -> list[Value]:
     """The OCI `process.rlimits` of `--ulimit`; -1 is no limit."""
 
     def number(value: int) -> int:
