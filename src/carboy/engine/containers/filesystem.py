@@ -19,8 +19,9 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from carboy.archive.unpacking import Parts, Places
+from carboy.archive.unpacking import Places
 from carboy.archive.walking import LOOK, Scope
 from carboy.engine.containers.document import Container
 from carboy.engine.containers.parts import Parts as EngineParts
@@ -44,6 +45,9 @@ from carboy.linux.paths import (
     filesystem_type,
     make_directories_in_root,
 )
+
+if TYPE_CHECKING:
+    from carboy.archive.unpacking import Parts
 
 _MAX_LINKS = 255
 _LONGEST = 4096
