@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from carboy.cli import main
-from carboy.cli.commands import ALIASES, COMMANDS, GROUP_WORDS, GROUPS
+from carboy.cli.commands import ALIASES, COMMANDS, GROUP_WORDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,55 +13,102 @@ _PLACE = {"string": " string", "int": " int", "list": " list", "bool": ""}
 _WIDTH = 100
 
 
+COMMON = (
+    "run",
+    "exec",
+    "ps",
+    "build",
+    "pull",
+    "push",
+    "images",
+    "login",
+    "logout",
+    "search",
+    "version",
+    "info",
+)
+"""What the first section of the overview shows, in Docker's order, as far as it exists."""
+GROUP_SUMMARIES = {
+    "container": "Containers",
+    "context": "Contexts: names for daemons",
+    "image": "Images",
+    "network": "Networks",
+    "system": "Carboy itself",
+    "volume": "Volumes",
+}
+
+
 def page(words: list[str]) -> str:
     """The help of a command, of a group, or of everything."""
     if not words:
-        return overview("")
+        return overview()
     if words[0] in GROUP_WORDS and (len(words) == 1 or words[1].startswith("-")):
-        return overview(words[0])
+        return group(words[0])
     name, _rest = main.find(words)
     return command(name)
 
 
-def overview(group: str) -> str:
-    """All commands, or those of one Docker group."""
-    prefix = f" {group}" if group else ""
-    lines = [f"Usage: carboy [-H HOST]{prefix} COMMAND", ""]
-    if group:
-        names = {
-            key: COMMANDS[ALIASES.get(key, key)][2]
-            for key in (*COMMANDS, *ALIASES)
-            if key.startswith(group + " ")
-        }
-        width = max(map(len, names))
-        lines += [f"  {name:{width}}  {summary}" for name, summary in names.items()]
-    else:
-        lines = ["Carboy runs containers, and remembers what was in them.", "", *lines[:1]]
-        for title in GROUPS:
-            lines += ["", title + ":"]
-            lines += [f"  {name:16} {row[2]}" for name, row in COMMANDS.items() if row[1] == title]
-        lines += ["", "Global options:", *_options(main.GLOBAL_FLAGS)]
-        lines += ["", "Try: carboy run --rm IMAGE echo hello", "The daemon starts by itself.  CARBOY_HOST or"]
-        lines[-1] += " DOCKER_HOST name another one."
-    lines += ["", "`carboy COMMAND --help` tells more about a command."]
+def overview() -> str:
+    """All commands and the global options."""
+    single = {name: row[2] for name, row in COMMANDS.items() if " " not in name}
+    common = {name: single.pop(name) for name in COMMON if name in single}
+    lines = ["Usage:  carboy [OPTIONS] COMMAND", "", "Runs containers, and remembers what was in them"]
+    for title, rows in (
+        ("Common Commands", common),
+        ("Management Commands", {name: GROUP_SUMMARIES[name] for name in sorted(GROUP_WORDS)}),
+        ("Commands", dict(sorted(single.items()))),
+    ):
+        lines += ["", title + ":", *(f"  {name:11} {summary}" for name, summary in rows.items())]
+    lines += ["", "Global Options:", *_options(main.GLOBAL_FLAGS)]
+    lines += ["", "Try 'carboy run --rm IMAGE echo hello'. The daemon starts by itself; CARBOY_HOST or"]
+    lines += ["DOCKER_HOST name another one.", "", _MORE.format("carboy")]
     return "\n".join(lines) + "\n"
+
+
+def group(word: str) -> str:
+    """The commands of one of Docker's groups."""
+    names = {}
+    for key in sorted((*COMMANDS, *ALIASES)):
+        target = ALIASES.get(key, key)
+        if key.startswith(word + " ") and target in COMMANDS and key not in _OTHER_NAMES:
+            names[key.split()[1]] = COMMANDS[target][2]
+    width = max(11, *map(len, names))
+    lines = [f"Usage:  carboy {word} COMMAND", "", GROUP_SUMMARIES[word], "", "Commands:"]
+    lines += [f"  {name:{width}} {summary}" for name, summary in names.items()]
+    return "\n".join([*lines, "", _MORE.format(f"carboy {word}")]) + "\n"
+
+
+_OTHER_NAMES = {"container ps", *(f"{word} {name}" for word in GROUP_WORDS for name in ("list", "remove"))}
+_MORE = "Run '{} COMMAND --help' for more information on a command."
 
 
 def command(name: str) -> str:
-    """One command: usage, what it does, options, examples."""
+    """One command: usage, what it does, other names, options, examples."""
     module = main.load(name)
-    lines = [f"Usage: carboy {name} {module.USAGE}".rstrip(), "", COMMANDS[name][2] + "."]
+    lines = [f"Usage:  carboy {name} {module.USAGE}".rstrip(), "", COMMANDS[name][2]]
     details = (module.__doc__ or "").partition("\n\n")[2].strip()
     if details:
         lines += ["", details]
-    aliases = [alias for alias, target in ALIASES.items() if target == name]
+    aliases = sorted(alias for alias, target in ALIASES.items() if target == name)
     if aliases:
-        lines += ["", "Also: " + ", ".join("carboy " + alias for alias in aliases)]
+        lines += ["", "Aliases:", "  " + ", ".join("carboy " + alias for alias in (*aliases, name))]
     options = _options(main.flags_of(name, module))
     if options:
         lines += ["", "Options:", *options]
-    lines += ["", "Examples:", *("  " + line for line in module.EXAMPLES.strip().splitlines())]
+    examples = [line for line in module.EXAMPLES.strip().splitlines() if _is_about(line, name)]
+    if examples:
+        lines += ["", "Examples:", *("  " + line for line in examples)]
     return "\n".join(lines) + "\n"
+
+
+def _is_about(line: str, name: str) -> bool:
+    """Whether an example of a module that serves several commands is about this one."""
+    words = line.split()
+    if "carboy" not in words:
+        return True
+    after = words[words.index("carboy") + 1 :]
+    names = [key for key in (" ".join(after[:2]), " ".join(after[:1])) if key in COMMANDS or key in ALIASES]
+    return not names or ALIASES.get(names[0], names[0]) == name or COMMANDS[names[0]][0] != COMMANDS[name][0]
 
 
 def _options(table: tuple[Row, ...]) -> list[str]:

@@ -55,7 +55,8 @@ def run(arguments: list[str]) -> int:
             os.write(1, f"Carboy version {__version__}\n".encode())
             return 0
         if options.flag("help") or not name:
-            return _help(options.arguments, wanted=options.flag("help"))
+            wanted = options.flag("help") or options.arguments[:1] == ["help"]
+            return _help(options.arguments, wanted=wanted or "--help" in options.arguments)
         return _dispatch(name, rest, options)
     except flags.UsageError as error:
         hint = f"See 'carboy {name} --help'" if name else "See 'carboy --help'"
@@ -92,14 +93,19 @@ def find(arguments: list[str]) -> tuple[str, list[str]]:
             rest = arguments[2:]
             return ALIASES.get(pair, pair), rest
         if pair in LATER:
-            raise Unsupported(f"no `{pair}` yet: {LATER[pair]}")
+            raise _absent(pair, LATER[pair])
         if arguments[1] in LATER_GROUPED.get(word, ()):
-            raise Unsupported(f"no `{pair}` yet: {LATER[arguments[1]]}")
+            raise _absent(pair, LATER[arguments[1]])
         known = tuple(key.split(" ")[1] for key in (*COMMANDS, *ALIASES) if key.startswith(word + " "))
         raise flags.UsageError(f"unknown command: {pair}" + flags.suggestion(arguments[1], known), 1)
     if word in LATER:
-        raise Unsupported(f"no `{word}` yet: {LATER[word]}")
+        raise _absent(word, LATER[word])
     raise flags.UsageError(f"unknown command: {word}" + flags.suggestion(word, tuple(COMMANDS)), 1)
+
+
+def _absent(name: str, reason: str) -> Unsupported:
+    when = "yet" if "later" in reason else "here"
+    return Unsupported(f"no `{name}` {when}: {reason}")
 
 
 def load(name: str) -> ModuleType:
@@ -167,9 +173,8 @@ def _help(words: list[str], *, wanted: bool) -> int:
 
     if words[:1] == ["help"]:
         words = words[1:]
-    text = pages.page(words)
-    os.write(1 if wanted or words else 2, text.encode())
-    return 0 if wanted or words[:1] else 1
+    os.write(1 if wanted else 2, pages.page(words).encode())
+    return 0
 
 
 def _worded(error: CarboyError) -> str:

@@ -12,8 +12,18 @@ if TYPE_CHECKING:
     from carboy.client.document import Json
 
 USAGE = "[OPTIONS] [NAME]"
-_SWARM = ("availability", "group", "limit-bytes", "required-bytes", "scope", "secret", "sharing")
-_SWARM += ("topology-preferred", "topology-required", "type")
+_SWARM = (
+    "availability",
+    "group",
+    "limit-bytes",
+    "required-bytes",
+    "scope",
+    "secret",
+    "sharing",
+    "topology-preferred",
+    "topology-required",
+    "type",
+)
 FLAGS = (
     ("driver", "d", "string", "Volume driver (local)"),
     ("label", "", "list", "Set a label: NAME=VALUE"),
