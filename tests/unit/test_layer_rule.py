@@ -25,10 +25,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": BOTTOM | {"formats", "linux", "archive", "store", "network", "registry", "build"},
     "api": BOTTOM | {"formats"},
     "client": BOTTOM | {"formats"},
+    "service": BOTTOM | {"formats", "linux", "client"},
     "cli": BOTTOM | {"formats", "archive", "client"},
 }
 
-RUNTIME_FORMATS = {"cgroupstat", "spawner", "stdcopy", "jsonlog"}
+RUNTIME_FORMATS = {"cgroupstat", "detachkeys", "jsonlog", "locallog", "logmessage", "spawner", "stdcopy"}
 """The modules of formats that the runtime may use: they import the standard library only."""
 
 IMPURE = {"os", "socket", "subprocess", "time", "select", "pathlib", "shutil", "tempfile", "ctypes"}

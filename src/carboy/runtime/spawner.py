@@ -204,9 +204,9 @@ REHEARSED: dict[str, Any] = {
 def warm_up() -> None:
     """Import what children use, and do once what would be done in each of them."""
     from carboy.runtime import execute, launch, reaper
-    from carboy.runtime.monitor import container, supervisor
+    from carboy.runtime.monitor import container, remote, supervisor
 
-    del container, execute, launch, reaper, supervisor
+    del container, execute, launch, reaper, remote, supervisor
     for _ in range(WARM_ROUNDS):
         rehearse()
     gc.collect()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import builtins
 import contextlib
 import itertools
@@ -19,15 +18,16 @@ import msgspec
 from carboy.digest import Digest
 from carboy.engine.containers import health, views
 from carboy.engine.containers.bundle import ensure_bind_source, signal_number
-from carboy.engine.containers.document import Container, ContainerDocument, PendingAttach
+from carboy.engine.containers.document import Container, ContainerDocument
 from carboy.engine.containers.index import Index
-from carboy.engine.containers.lifecycle import Lifecycle, hand_over, response_of, system_errors
+from carboy.engine.containers.lifecycle import Lifecycle, response_of, system_errors
+from carboy.engine.containers.output import Attachment, check_attach, read_log
 from carboy.engine.containers.parts import Parts
 from carboy.engine.containers.states import State
 from carboy.engine.images.configs import parse_platform
 from carboy.engine.images.service import ImageService
 from carboy.engine.images.users import CommitSubject, ContainerImage, ContainerUse
-from carboy.engine.logs import LogFile, replay
+from carboy.engine.logs import LogFile
 from carboy.engine.monitors import Channel
 from carboy.engine.names import check_name, random_name
 from carboy.engine.spec.check import check_request, joined, network_mode
@@ -66,6 +66,7 @@ class Containers:
         self.lifecycle = Lifecycle(parts, self.index, remove=self._remove_ended)
         self._numbers = itertools.count()
         parts.volumes.users = self._volume_uses
+        self.apply_defaults: Callable[[HostConfig], None] = lambda _host: None
 
     def load(self) -> None:
         """Read the records, find what still runs, sweep what is ours and unfinished."""
@@ -98,6 +99,7 @@ class Containers:
         self, container_id: str, name: str, request: CreateRequest, image: ContainerImage
     ) -> CreateResponse:
         config, host = request.container_config(), request.host_config
+        self.apply_defaults(host)
         inherited, _ = from_plain(msgspec.to_builtins(image.config.config), ContainerConfig)
         merge_image_config(config, inherited)
         warnings = check_request(config, host, self._parts.facts)
@@ -460,24 +462,18 @@ class Containers:
     def logs(self, unsafe_ref: str, options: LogOptions) -> LogFile:
         """Read the log."""
         container = self.find(unsafe_ref)
-        path = self.lifecycle.log_path(container)
-        if not path:
-            raise InvalidArgument("configured logging driver does not support reading")
-        if not options.stdout and not options.stderr:
-            raise InvalidArgument("Bad parameters: you must choose at least one stream")
-        log = LogFile(path, options, tty=container.document.config.tty, alive=lambda: container.alive)
-        if options.follow:
-            log.on_close(self.wait(container.id, "not-running", lambda _: log.wake()))
-        return log
+        return read_log(self, container, self.lifecycle.log_path(container), options)
 
     def attach(self, unsafe_ref: str, options: AttachOptions) -> Attachment:
         """Prepare to join the streams; a container that does not run yet is joined at its start."""
         container = self.find(unsafe_ref)
-        if container.state is State.PAUSED:
-            raise Conflict(f"container {container.id} is paused, unpause the container before attach")
-        if container.state is State.RESTARTING:
-            raise Conflict(f"container {container.id} is restarting, wait until the container is running")
-        return Attachment(self, container, options)
+        check_attach(container, unsafe_ref, options)
+        return Attachment(
+            container,
+            options,
+            log_path=self.lifecycle.log_path(container),
+            attached=lambda: self.lifecycle.emit(container, "attach"),
+        )
 
     # -- for images and volumes
 
@@ -561,61 +557,6 @@ class Containers:
         except CarboyError:
             if container.alive and container.wait_ended(0.5) is False:
                 raise
-
-
-class Attachment:
-    """A client about to join a container's streams."""
-
-    def __init__(self, containers: Containers, container: Container, options: AttachOptions) -> None:
-        self._containers = containers
-        self._container = container
-        self._options = options
-
-    @property
-    def tty(self) -> bool:
-        """Whether the stream is raw."""
-        return self._container.document.config.tty
-
-    def hand_over(self, client: int, initial: bytes) -> None:
-        """Give the client to the monitor, now or at the start."""
-        options, container = self._options, self._container
-        try:
-            if options.logs:
-                self._replay(client)
-        except OSError:
-            os.close(client)
-            return
-        if not options.stream:
-            os.close(client)
-            return
-        pending = PendingAttach(
-            client=client,
-            fields={
-                "stdin": options.stdin and container.document.config.open_stdin,
-                "stdout": options.stdout,
-                "stderr": options.stderr,
-                "detach_keys": options.detach_keys or "",
-                "initial": base64.b64encode(initial).decode(),
-            },
-        )
-        with container.mutex:
-            channel = container.channel
-            if channel is None:
-                if container.state in (State.REMOVING, State.DEAD):
-                    os.close(client)
-                else:
-                    container.pending.append(pending)
-        if channel is not None:
-            hand_over(channel, pending)
-        self._containers.lifecycle.emit(container, "attach")
-
-    def abandon(self) -> None:
-        """Nothing was prepared."""
-
-    def _replay(self, client: int) -> None:
-        options = LogOptions(stdout=self._options.stdout, stderr=self._options.stderr)
-        with contextlib.suppress(InvalidArgument):
-            replay(self._containers.logs(self._container.id, options), client)
 
 
 def _check_platform(unsafe_platform: str | None, unsafe_ref: str, image: ContainerImage) -> None:

@@ -15,6 +15,8 @@ class LogOptions(Struct, kw_only=True, frozen=True):
     until: int | None = None
     tail: int | None = None
     """The last so many lines; None for all."""
+    joined: bool = False
+    """Lines of one moment and stream share a frame: for clients of our own, which only copy."""
 
 
 class AttachOptions(Struct, kw_only=True, frozen=True):

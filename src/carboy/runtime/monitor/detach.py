@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 from carboy.errors import InvalidArgument
+from carboy.formats import detachkeys
+from carboy.formats.detachkeys import DEFAULT
 
-DEFAULT = "ctrl-p,ctrl-q"
-
-_CONTROL = {"@": 0, "[": 27, "\\": 28, "]": 29, "^": 30, "_": 31}
+__all__ = ["DEFAULT", "Scanner", "parse"]
 
 
 def parse(unsafe_text: str) -> bytes:
     """The bytes of a key sequence; raises InvalidArgument."""
-    keys = bytearray()
-    for key in unsafe_text.split(","):
-        control = key.removeprefix("ctrl-")
-        if control != key:
-            if len(control) == 1 and "a" <= control <= "z":
-                keys.append(ord(control) - 96)
-            elif control in _CONTROL:
-                keys.append(_CONTROL[control])
-            else:
-                raise InvalidArgument(f"unknown detach key {key!r}; use e.g. ctrl-p,ctrl-q")
-        elif len(key) == 1 and key.isascii():
-            keys.append(ord(key))
-        else:
-            raise InvalidArgument(f"unknown detach key {key!r}; use e.g. ctrl-p,ctrl-q")
-    return bytes(keys)
+    try:
+        return detachkeys.parse(unsafe_text)
+    except ValueError as error:
+        raise InvalidArgument(f"Invalid detach keys ({unsafe_text[:80]}) provided") from error
 
 
 class Scanner:

@@ -186,15 +186,20 @@ class FileLog:
             self._put(piece)
 
     def _put(self, piece: memoryview) -> None:
+        start = self._size
         while piece:
             try:
                 written = os.write(self._fd, piece)
             except OSError:
                 # A full disk must not stop the container; `lost` is told with the exit.
                 self.lost += len(piece)
+                self._torn(start)
                 return
             self._size += written
             piece = piece[written:]
+
+    def _torn(self, start: int) -> None:
+        """What was appended from `start` on may end within an entry: here the next line shows where."""
 
     def _rotate(self) -> None:
         try:
@@ -318,6 +323,15 @@ class LocalFile(FileLog):
 
     def _time(self, nanoseconds: int) -> object:
         return nanoseconds
+
+    def _torn(self, start: int) -> None:
+        """Nothing but its length says where an entry ends: a torn one would hide all that follow."""
+        self.lost += self._size - start
+        try:
+            os.ftruncate(self._fd, start)
+        except OSError:
+            return
+        self._size = start
 
     @staticmethod
     def _boundary(encoded: bytes, start: int, room: int) -> int:
