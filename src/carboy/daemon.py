@@ -1,11 +1,11 @@
 """The daemon: the one place that builds the objects and joins them.
 
-    python -m carboy.daemon --root DIR --run DIR --host URL [--on-demand] [--ready-fd N]
+    python -m carboy.daemon [--data-root DIR] [--exec-root DIR] [--host URL]... (docs/settings.md)
 
 In this order, so that a client waits for as little as possible: lock the root, listen (clients
 queue in the kernel from here on), start the spawner (it loads beside us), then load and build
 everything else, find the containers that still run, serve.  SIGTERM ends the daemon; containers
-and their monitors go on, and the next daemon finds them.
+and their monitors go on, and the next daemon finds them.  SIGHUP reads the settings again.
 """
 
 from __future__ import annotations
@@ -15,97 +15,115 @@ import os
 import socket
 import sys
 
+from carboy.cli import flags
 from carboy.errors import CarboyError, InvalidArgument, Unavailable
+from carboy.formats.settings.table import ALL_FLAGS
 from carboy.linux import process
-from carboy.store.paths import DEFAULT_ROOT, Paths
+from carboy.service.notices import PidFile, notify
+from carboy.service.options import Options
+from carboy.store.paths import Paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import ssl
 
-    from carboy.api.listeners import Listener
+    from carboy.api.listeners import Listener, Rules
+    from carboy.engine.assembly import Engine
+    from carboy.formats.settings.reading import Settings
 
-DEFAULT_RUN = "/run/carboy"
-LOG_LIMIT = 8 << 20
 _SO_PEERPIDFD = 77
-_USAGE = (
-    "usage: carboy daemon [--root DIR] [--run DIR] [--host URL]... [--on-demand] [--ready-fd N] [--debug]"
-)
-
-
-class Options:
-    """The command line of the daemon."""
-
-    def __init__(self, arguments: list[str]) -> None:
-        self.root = os.environ.get("CARBOY_ROOT") or DEFAULT_ROOT
-        self.run = os.environ.get("CARBOY_RUN") or DEFAULT_RUN
-        self.hosts: list[str] = []
-        self.on_demand = False
-        self.debug = False
-        self.ready: int | None = None
-        self.network = ""
-        words = list(arguments)
-        while words:
-            self._take(words)
-
-    def _take(self, words: list[str]) -> None:
-        name, equals, value = words.pop(0).partition("=")
-        if name in ("--on-demand", "--debug") and not equals:
-            setattr(self, name[2:].replace("-", "_"), True)
-            return
-        if name not in ("--root", "--run", "--host", "-H", "--ready-fd", "--bridge"):
-            raise InvalidArgument(f"unknown argument {name[:80]!r}\n{_USAGE}")
-        if not equals:
-            if not words:
-                raise InvalidArgument(f"{name} needs a value\n{_USAGE}")
-            value = words.pop(0)
-        match name:
-            case "--root":
-                self.root = value
-            case "--run":
-                self.run = value
-            case "--bridge":
-                self.network = value
-            case "--ready-fd":
-                self.ready = int(value)
-            case _:
-                self.hosts.append(value)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the daemon until it is told to end; gives its exit code."""
     try:
-        options = Options(sys.argv[1:] if arguments is None else arguments)
-    except (CarboyError, ValueError) as error:
+        parsed = flags.parse(ALL_FLAGS, sys.argv[1:] if arguments is None else arguments)
+        if parsed.arguments:
+            raise InvalidArgument(f"unknown argument {parsed.arguments[0][:80]!r}: see carboy daemon --help")
+        options = Options(parsed.values, parsed.lists)
+    except CarboyError as error:
         sys.stderr.write(f"carboy daemon: {error}\n")
         return 2
     try:
-        _run(options)
-    except CarboyError as error:
-        sys.stderr.write(f"carboy daemon: {error}\n")
-        return 1
-    except OSError as error:
+        settings = options.load()
+        if options.validate:
+            sys.stdout.write("configuration OK\n")
+            return 0
+        _run(options, settings)
+    except (CarboyError, OSError) as error:
         sys.stderr.write(f"carboy daemon: {error}\n")
         return 1
     return 0
 
 
-def _run(options: Options) -> None:
+def _run(options: Options, settings: Settings) -> None:
     os.umask(0o022)
-    paths = Paths(options.root, options.run)
+    paths = Paths(
+        settings.text("data-root") or options.home_root, settings.text("exec-root") or options.home_run
+    )
     paths.create()
     lock = lock_root(paths)
     process.set_title("carboy daemon")
     _raise_file_limit()
-    from carboy.api.listeners import listen
+    _adjust_oom_score(settings)
+    pid_file = PidFile(settings.text("pidfile")) if settings.text("pidfile") else None
+    from carboy.api.listeners import listen_all, passed_descriptors
 
-    listeners = [listen(host) for host in options.hosts or [f"unix://{paths.socket}"]]
+    listeners: list[Listener] = []
+    metrics: socket.socket | None = None
     try:
-        serve(paths, options, listeners)
+        listeners = listen_all(_hosts(options, settings, paths), _rules(settings), passed_descriptors())
+        metrics = _listen_for_metrics(settings)
+        serve(paths, options, settings, listeners, metrics)
     finally:
         for listener in listeners:
             listener.close()
+        if metrics is not None:
+            metrics.close()
+        if pid_file is not None:
+            pid_file.remove()
         os.close(lock)
+
+
+def _hosts(options: Options, settings: Settings, paths: Paths) -> list[str]:
+    hosts = settings.words("hosts")
+    hosts += [host for host in options.expected_hosts if host not in hosts]
+    return [f"unix://{paths.socket}" if host == "unix://" else host for host in hosts or ["unix://"]]
+
+
+def _rules(settings: Settings) -> Rules:
+    from carboy.api.listeners import Rules
+
+    name = settings.text("group")
+    group: int | None = None
+    if name.isdecimal():
+        group = int(name)
+    elif name:
+        import grp  # few daemons name a group
+
+        try:
+            group = grp.getgrnam(name).gr_gid
+        except KeyError as error:
+            raise InvalidArgument(f"there is no group {name[:80]!r} on this machine") from error
+    tls = settings.flag("tlsverify") or settings.flag("tls")
+    insecure = settings.flag("insecure-tcp")
+    if tls and not settings.flag("tlsverify") and not insecure:
+        raise InvalidArgument(
+            "tls without tlsverify lets everybody in: set tlsverify, or force it with --insecure-tcp"
+        )
+    return Rules(group=group, tls=tls, insecure=insecure)
+
+
+def _listen_for_metrics(settings: Settings) -> socket.socket | None:
+    address = settings.text("metrics-addr")
+    if not address:
+        return None
+    from carboy.api.listeners import split_address
+
+    try:
+        return socket.create_server(split_address(address, 9323, address))
+    except OSError as error:
+        raise Unavailable(f"cannot serve metrics at {address}: {error}") from error
 
 
 def lock_root(paths: Paths) -> int:
@@ -122,40 +140,58 @@ def lock_root(paths: Paths) -> int:
     return descriptor
 
 
-def serve(paths: Paths, options: Options, listeners: list[Listener]) -> None:
+def serve(
+    paths: Paths,
+    options: Options,
+    settings: Settings,
+    listeners: list[Listener],
+    metrics: socket.socket | None = None,
+) -> None:
     """Start the spawner, build the engine, serve, and take everything down again."""
     from carboy.engine.monitors import ChannelLoop, Spawner
 
     loop = ChannelLoop()
     spawner = Spawner(loop, cgroup=f"{paths.cgroup_parent}/monitors")
     spawner.start()
+    _ignore_hangups()  # after the spawner's start: containers must not inherit that
     try:
-        _start_logging(options, paths)
+        _start_logging(options, settings, paths)
         # Heavy imports from here on: the spawner loads beside them, on another core.
         from carboy.api.backend import Backends
+        from carboy.api.server import Serving
         from carboy.api.server import serve as serve_api
         from carboy.engine.assembly import Engine
 
-        engine = Engine(paths, loop, spawner, bridge=options.network)
+        serving = Serving(
+            take_descriptor=take_descriptor,
+            tls=_tls_context(settings, listeners),
+            metrics=metrics,
+            reload=lambda: _reload(options, settings, paths, engine),
+            grace=lambda: _grace(settings),
+            debug_endpoints=settings.flag("debug-endpoints"),
+        )
+        engine = Engine(paths, loop, spawner, settings=settings)
         try:
             loop.start()
             engine.recover()
             backends = Backends(
                 containers=engine.containers,
-                files=engine.files,
                 execs=engine.execs,
                 images=engine.images,
                 volumes=engine.volumes,
                 networks=engine.networks,
                 system=engine.system,
                 events=engine.events,
+                files=engine.files,
             )
+            _tell_addresses(listeners, settings)
             serve_api(
                 listeners,
                 backends,
-                on_ready=lambda _stop: _tell_ready(options.ready, engine.ready),
-                take_descriptor=take_descriptor,
+                on_ready=lambda _stop: _tell_ready(options.ready, engine),
+                serving=serving,
             )
+            notify("STOPPING=1")
         finally:
             engine.close()
     finally:
@@ -164,6 +200,69 @@ def serve(paths: Paths, options: Options, listeners: list[Listener]) -> None:
     if engine.system.was_reset:
         engine.system.remove_files()
         _remove_groups(paths.cgroup_parent)
+
+
+def _ignore_hangups() -> None:
+    import signal
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def _tls_context(settings: Settings, listeners: list[Listener]) -> ssl.SSLContext | None:
+    if not any(listener.tls for listener in listeners):
+        return None
+    from carboy.api.tls import server_context
+
+    return server_context(
+        authority=settings.text("tlscacert"),
+        certificate=settings.text("tlscert"),
+        key=settings.text("tlskey"),
+        verify=settings.flag("tlsverify"),
+    )
+
+
+def _tell_addresses(listeners: list[Listener], settings: Settings) -> None:
+    import logging
+
+    log = logging.getLogger("carboy.daemon")
+    for listener in listeners:
+        if not listener.local and not (listener.tls and settings.flag("tlsverify")):
+            log.warning(
+                "[DANGER] the API listens on %s without asking for client certificates: "
+                "WHOEVER REACHES THIS PORT IS ROOT ON THIS MACHINE",
+                listener.host,
+                extra={"host": listener.host},
+            )
+        log.info("API listen on %s", listener.host)
+    for name in settings.pairs("features"):
+        log.warning("the feature %s is not known, its switch does nothing", name)
+    if not settings.flag("live-restore"):
+        log.warning("live-restore cannot be switched off: containers run on while the daemon is away")
+
+
+def _grace(settings: Settings) -> float:
+    seconds = settings.number("shutdown-timeout")
+    return float(seconds) if seconds >= 0 else 3600.0
+
+
+def _reload(options: Options, settings: Settings, paths: Paths, engine: Engine) -> None:
+    """SIGHUP: read the file again; a wrong one changes nothing."""
+    import logging
+    import time
+
+    log = logging.getLogger("carboy.daemon")
+    notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+    try:
+        changed, waiting = settings.adopt(options.load())
+    except CarboyError as error:
+        log.error("the settings were not reloaded, the old ones stay: %s", error)
+    else:
+        _start_logging(options, settings, paths)
+        log.info("the settings were reloaded: %s", ", ".join(changed) or "nothing has changed")
+        if waiting:
+            log.warning("these settings take a restart of the daemon: %s", ", ".join(waiting))
+        engine.system.reloaded(changed)
+    notify("READY=1")
 
 
 def _remove_groups(parent: str) -> None:
@@ -192,14 +291,15 @@ def take_descriptor(client: socket.socket, number: int) -> int:
         os.close(peer)
 
 
-def _tell_ready(descriptor: int | None, then: Callable[[], None]) -> None:
+def _tell_ready(descriptor: int | None, engine: Engine) -> None:
     if descriptor is not None:
         try:
             os.write(descriptor, b"ready\n")
         except OSError:
             pass  # whoever started us does not care any more
         os.close(descriptor)
-    then()
+    notify("READY=1")
+    engine.ready()
 
 
 def _raise_file_limit() -> None:
@@ -210,29 +310,26 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _start_logging(options: Options, paths: Paths) -> None:
-    import logging  # after the spawner's start: that does not need it
-
-    class Bounded(logging.StreamHandler):  # type: ignore[type-arg]  # the stream is standard error
-        """Starts the log again when it has grown too long: nobody else rotates it."""
-
-        def emit(self, record: logging.LogRecord) -> None:
-            super().emit(record)
-            if os.fstat(2).st_size > LOG_LIMIT:
-                _rotate(paths.daemon_log)
-
-    handler = Bounded() if options.on_demand else logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.DEBUG if options.debug else logging.INFO, handlers=[handler])
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
+def _adjust_oom_score(settings: Settings) -> None:
+    if not settings.given("oom-score-adjust"):
+        return
+    score = settings.number("oom-score-adjust")
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write(str(score))
+    except OSError as error:
+        raise Unavailable(f"cannot set oom-score-adjust to {score}: {error.strerror}") from error
 
 
-def _rotate(path: str) -> None:
-    os.rename(path, f"{path}.1")
-    fresh = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    for number in (1, 2):
-        os.dup2(fresh, number)
-    os.close(fresh)
+def _start_logging(options: Options, settings: Settings, paths: Paths) -> None:
+    from carboy.service import log  # after the spawner's start: that does not need it
+
+    log.start(
+        level=settings.text("log-level"),
+        form=settings.text("log-format"),
+        debug=settings.flag("debug"),
+        bounded=paths.daemon_log if options.on_demand else "",
+    )
 
 
 if __name__ == "__main__":

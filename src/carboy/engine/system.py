@@ -6,8 +6,11 @@ import contextlib
 import logging
 import os
 import platform
+import threading
 import time
 from collections.abc import Callable
+
+import msgspec
 
 import carboy
 from carboy.engine.containers.service import Containers
@@ -21,19 +24,25 @@ from carboy.formats.dockerapi.system import (
     AddressPool,
     Component,
     DiskUsage,
+    FirewallInfo,
+    IndexInfo,
     Info,
     PingFacts,
     PlatformName,
+    Plugins,
+    RegistryConfig,
     Runtime,
     Version,
 )
 from carboy.formats.dockerapi.times import rfc3339
+from carboy.formats.settings.reading import Settings
 from carboy.linux import tree
 from carboy.network.bridge import BridgeNetwork
 from carboy.store.metadata import Database
 from carboy.store.paths import Paths
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+LOG_DRIVERS = ("journald", "json-file", "local", "none", "syslog")
 _log = logging.getLogger(__name__)
 
 
@@ -51,6 +60,7 @@ class System:
         events: Events,
         *,
         driver: str,
+        settings: Settings,
         stop: Callable[[], None],
     ) -> None:
         self._paths = paths
@@ -61,6 +71,7 @@ class System:
         self._network = network
         self._events = events
         self._driver = driver
+        self._settings = settings
         self._stop = stop
         self.was_reset = False
 
@@ -90,6 +101,7 @@ class System:
     def info(self) -> Info:
         """The state of the daemon and the machine."""
         machine = os.uname()
+        settings = self._settings
         states = [container.state for container in self._containers.index]
         running = states.count(State.RUNNING) + states.count(State.RESTARTING)
         paused = states.count(State.PAUSED)
@@ -107,7 +119,7 @@ class System:
                 ["Bridge", self._network.name],
             ],
             memory_limit="memory" in controllers,
-            swap_limit="memory" in controllers,
+            swap_limit=_has_swap_limit(controllers),
             cpu_cfs_period="cpu" in controllers,
             cpu_cfs_quota="cpu" in controllers,
             cpu_shares="cpu" in controllers,
@@ -115,7 +127,10 @@ class System:
             pids_limit="pids" in controllers,
             oom_kill_disable=_is_v1() and "memory" in controllers,
             ipv4_forwarding=_read("/proc/sys/net/ipv4/ip_forward") == "1",
+            debug=settings.flag("debug"),
             n_fd=len(os.listdir("/proc/self/fd")),
+            n_goroutines=threading.active_count(),
+            logging_driver=settings.text("log-driver"),
             n_events_listener=self._events.listeners,
             system_time=rfc3339(time.time_ns()),
             cgroup_version="1" if _is_v1() else "2",
@@ -126,16 +141,39 @@ class System:
             mem_total=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             docker_root_dir=self._paths.root,
             name=machine.nodename,
+            labels=settings.words("labels"),
+            http_proxy=_without_password(settings.text("http-proxy")),
+            https_proxy=_without_password(settings.text("https-proxy")),
+            no_proxy=settings.text("no-proxy"),
+            registry_config=_registries(settings),
+            plugins=Plugins(log=list(LOG_DRIVERS)),
             server_version=carboy.__version__,
-            runtimes={"carboy": Runtime(path="carboy-runtime")},
+            runtimes={"carboy": Runtime(path="carboy-runtime", status={})},
             default_runtime="carboy",
             init_binary="carboy",
-            security_options=["name=seccomp,profile=builtin"],
+            security_options=self._security_options(),
+            product_license="Apache-2.0",
+            firewall_backend=FirewallInfo(driver="nftables"),
+            cdi_spec_dirs=["/etc/cdi", "/var/run/cdi"],
             default_address_pools=[
                 AddressPool(base=str(self._network.subnet), size=self._network.subnet.prefixlen)
             ],
             warnings=self._warnings(),
         )
+
+    def reloaded(self, changed: list[str]) -> None:
+        """The settings were read again: tell whoever listens."""
+        attributes = {"name": os.uname().nodename}
+        for name in changed:
+            attributes[name] = msgspec.json.encode(self._settings.value(name)).decode()
+        self._events.publish("daemon", "reload", self._identity(), attributes)
+
+    def _security_options(self) -> list[str]:
+        profile = self._settings.text("seccomp-profile")
+        options = [f"name=seccomp,profile={profile}", "name=cgroupns"]
+        if self._settings.flag("no-new-privileges"):
+            options.append("name=no-new-privileges")
+        return options
 
     def disk_usage(self) -> DiskUsage:
         """What takes how much space."""
@@ -199,6 +237,34 @@ class System:
             finding for finding in self._network.check() if finding.severity in ("problem", "warning")
         ]
         return [f"WARNING: {finding.text}" for finding in findings] or None
+
+
+def _has_swap_limit(controllers: frozenset[str]) -> bool:
+    if "memory" not in controllers:
+        return False
+    return not _is_v1() or os.path.exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")
+
+
+def _without_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    credentials, at, host = rest.rpartition("@")
+    if not (separator and at and credentials):
+        return url
+    return f"{scheme}://xxxxx:xxxxx@{host}"
+
+
+def _registries(settings: Settings) -> RegistryConfig:
+    insecure = settings.words("insecure-registries")
+    mirrors = settings.words("registry-mirrors")
+    indexes = {"docker.io": IndexInfo(name="docker.io", mirrors=mirrors, official=True)}
+    for name in insecure:
+        if "/" not in name:
+            indexes[name] = IndexInfo(name=name, secure=False)
+    return RegistryConfig(
+        insecure_registry_cidrs=[name for name in insecure if "/" in name],
+        index_configs=indexes,
+        mirrors=mirrors,
+    )
 
 
 def _is_v1() -> bool:

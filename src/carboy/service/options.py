@@ -12,24 +12,12 @@ import os
 from carboy.client.address import home
 from carboy.errors import InvalidArgument
 from carboy.formats.settings.reading import MAX_FILE, Settings, from_flags, merge, read_file
-from carboy.formats.settings.table import FLAGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from carboy.formats.settings.table import Value
-
-OWN_FLAGS: tuple[tuple[str, str, str, str], ...] = (
-    ("config-file", "", "string", "Read this file instead of /etc/carboy/daemon.json"),
-    ("validate", "", "bool", "Check the settings and leave"),
-    ("root", "", "string", "The same as --data-root, unless the file names another one"),
-    ("run", "", "string", "The same as --exec-root, unless the file names another one"),
-    ("on-demand", "", "bool", "Started by another command"),
-    ("ready-fd", "", "int", "Descriptor that is told when the daemon listens"),
-)
-
-ALL_FLAGS = (*FLAGS, *OWN_FLAGS)
 
 
 class Options:

@@ -109,11 +109,20 @@ class SwarmInfo(Document, kw_only=True):
     remote_managers: list[str] | None = None
 
 
+class IndexInfo(Document, kw_only=True):
+    """How one registry is reached."""
+
+    name: str
+    mirrors: list[str] = field(default_factory=list)
+    secure: bool = True
+    official: bool = False
+
+
 class RegistryConfig(Document, kw_only=True):
     """How registries are reached."""
 
     insecure_registry_cidrs: list[str] = field(default_factory=list, name="InsecureRegistryCIDRs")
-    index_configs: dict[str, dict[str, bool]] = field(default_factory=dict)
+    index_configs: dict[str, IndexInfo] = field(default_factory=dict)
     mirrors: list[str] = field(default_factory=list)
 
 

@@ -113,7 +113,7 @@ SETTINGS: tuple[Setting, ...] = (
         "dns-opts", "list", (), "Options of the resolver of new containers", flag="dns-opt", reload=True
     ),
     Setting("dns-search", "list", (), "Search domains of new containers", reload=True),
-    Setting("seccomp-profile", "text", "builtin", "Seccomp profile: builtin, or a file"),
+    Setting("seccomp-profile", "text", "builtin", "Seccomp profile: builtin, unconfined, or a file"),
     Setting("default-runtime", "text", "carboy", "The runtime: carboy (runc is taken for it)"),
     # The default network
     Setting("bridge", "text", "", "Name of the default network's bridge", short="b"),
@@ -163,3 +163,15 @@ FLAGS: tuple[tuple[str, str, str, str], ...] = tuple(
     for one in SETTINGS
 )
 """The same as flags of the command line (`carboy.cli.flags`)."""
+
+OWN_FLAGS: tuple[tuple[str, str, str, str], ...] = (
+    ("config-file", "", "string", "Read this file instead of /etc/carboy/daemon.json"),
+    ("validate", "", "bool", "Check the settings and leave"),
+    ("root", "", "string", "The same as --data-root, unless the file names another one"),
+    ("run", "", "string", "The same as --exec-root, unless the file names another one"),
+    ("on-demand", "", "bool", "Started by another command"),
+    ("ready-fd", "", "int", "Descriptor that is told when the daemon listens"),
+)
+
+ALL_FLAGS = (*FLAGS, *OWN_FLAGS)
+"""Everything that `carboy daemon` takes."""
