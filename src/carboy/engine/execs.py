@@ -277,5 +277,7 @@ def _exit_code_of(error: BaseException) -> int:
 def _require_running(container: Container) -> None:
     if container.state is State.PAUSED:
         raise Conflict(f"Container {container.id} is paused, unpause the container before exec")
+    if container.state is State.RESTARTING:
+        raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
     if not container.alive:
         raise Conflict(f"container {container.id} is not running")
