@@ -133,18 +133,21 @@ class Lifecycle:
         run_directory = self._make_run_directory(container)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{bundle}/exit.json")
-        rootfs = parts.snapshots.mount(container.id, container.diff_ids)
+        rootfs, images = parts.snapshots.mount(container.id, container.diff_ids), []
         try:
             self._bundles.write(container, bundle, rootfs)
+            images = self._bundles.open_images(container)
             channel = parts.spawner.spawn(
                 container_id=container.id,
                 bundle=bundle,
                 run_directory=run_directory,
                 launch=self._bundles.launch_fields(container),
                 rootfs=rootfs,
+                mounts=images,
             )
         finally:
-            os.close(rootfs)
+            for descriptor in (rootfs, *images):
+                os.close(descriptor)
         try:
             self._follow(container, channel, bundle)
             for pending in self._take_pending(container):
@@ -197,8 +200,10 @@ class Lifecycle:
         container.document.endpoint = EndpointDocument.of(endpoint)
         # The same inode that init binds to /etc/hosts: written in place.
         write_file(f"{bundle}/hosts", self._bundles.hosts(container, endpoint.address))
+        self._parts.ports.publish(container, endpoint.address, pid)
 
     def _failed(self, container: Container, before: State, error: BaseException) -> None:
+        self._parts.volumes.release(container.id)
         self._disconnect(container)
         with container.mutex:
             document = container.document
@@ -343,6 +348,7 @@ class Lifecycle:
         if not container.needs_finish or container.alive:
             return
         container.needs_finish = False
+        self._parts.volumes.release(container.id)
         self._disconnect(container)
         self._notices.detached(container)
         try:
@@ -353,6 +359,7 @@ class Lifecycle:
         self._index.save(container)
 
     def _disconnect(self, container: Container) -> None:
+        self._parts.ports.release(container)
         endpoint, container.document.endpoint = container.document.endpoint, None
         if endpoint is not None:
             try:
@@ -390,9 +397,9 @@ class Lifecycle:
                 return
             try:
                 self.start(container, again=True)
-            except Unavailable:
-                # A full disk, or a spawner that died: another try may succeed, as after an exit.
-                _log.exception("restart of container %s; it is tried again", container.id[:12])
+            except (Unavailable, Conflict) as error:
+                # A full disk, a spawner that died, a container to join that does not run yet: as after an exit.
+                _log.warning("restart of container %s: %s; it is tried again", container.id[:12], error)
                 self._restart_later(container)
             except CarboyError:
                 _log.exception("restart of container %s", container.id[:12])
@@ -442,6 +449,7 @@ class Lifecycle:
                 self._recover(container)
             except Exception:  # one broken container must not keep the daemon from starting
                 _log.exception("recovery of container %s", container.id[:12])
+        self._parts.ports.recover(self._index)
 
     def _recover(self, container: Container) -> None:
         run_directory = self._parts.paths.container_run(container.id)
