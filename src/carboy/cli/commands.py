@@ -24,6 +24,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "pause": ("pause", "Containers", "Pause all processes of containers"),
     "unpause": ("pause", "Containers", "Let paused containers go on"),
     "rename": ("rename", "Containers", "Give a container another name"),
+    "cp": ("cp", "Containers", "Copy files between a container and this machine"),
+    "diff": ("diff", "Containers", "Show what a container has changed in its filesystem"),
+    "export": ("export", "Containers", "Write a container's filesystem to a tar archive"),
     "commit": ("commit", "Images", "Make an image from a container's changes"),
     "images": ("images", "Images", "List images"),
     "rmi": ("rmi", "Images", "Remove images"),
@@ -78,6 +81,9 @@ _CONTAINER = [
     "unpause",
     "rename",
     "commit",
+    "cp",
+    "diff",
+    "export",
 ]
 
 ALIASES: dict[str, str] = {
@@ -125,9 +131,6 @@ LATER = {
     "logout": _LOGIN,
     "search": _LOGIN,
     "manifest": _LOGIN,
-    "cp": _LATER + ": use a bind mount, or `carboy exec`",
-    "export": _LATER + ": use `carboy commit` and `carboy save`",
-    "diff": _LATER,
     "top": _LATER + ": use `carboy exec CONTAINER ps`",
     "stats": _LATER,
     "port": "publishing ports comes in a later version",
@@ -156,6 +159,6 @@ LATER = {
 
 LATER_GROUPED = {
     "image": ("build", "pull", "push"),
-    "container": ("cp", "diff", "export", "port", "stats", "top", "update"),
+    "container": ("port", "stats", "top", "update"),
 }
 """Docker's grouped forms of those."""

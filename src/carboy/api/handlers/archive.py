@@ -53,7 +53,8 @@ async def changes(call: Call) -> Answer:
 async def put(call: Call) -> Answer:
     """`PUT /containers/{id}/archive`; a client on this machine may name a descriptor of its own.
 
-    With `name`, that is a file or directory to be copied under this name; else it is a tar.
+    With `name`, that is a file or directory to be copied under this name (".": what is in it);
+    else it is a tar.
     """
     ref, path = call.variable("id"), _path(call)
     keep_kinds, copy_owner = call.query.boolean("noOverwriteDirNonDir"), call.query.boolean("copyUIDGID")
@@ -75,7 +76,7 @@ async def put(call: Call) -> Answer:
         if name is None:
             await _transfer(call, lambda: extract(DescriptorSource(given, os.read)), _no_stop)
             return EMPTY
-        if "/" in name or "\0" in name or name in (".", ".."):
+        if "/" in name or "\0" in name or name == "..":
             raise InvalidArgument(f"invalid name: {name[:80]!r} is not the name of a file")
         _require_own(call)
         await _transfer(

@@ -76,7 +76,8 @@ class Archive:
         """Write the tar."""
         descriptor = sink.fileno()
         send = None if descriptor is None else _sender(descriptor)
-        pack(self._start, self._name, sink.write, scope=self._scope, send=send)
+        for piece in pack(self._start, self._name, scope=self._scope, send=send):
+            sink.write(piece)
 
     def close(self) -> None:
         """Let go of the container's files."""
