@@ -12,8 +12,8 @@ import threading
 from collections.abc import Mapping
 from ipaddress import IPv4Network, ip_interface
 
-from carboy.engine.containers.files import ContainerFiles
 from carboy.engine.containers import defaults
+from carboy.engine.containers.files import ContainerFiles
 from carboy.engine.containers.parts import Parts
 from carboy.engine.containers.service import Containers
 from carboy.engine.events import Events
@@ -21,6 +21,8 @@ from carboy.engine.execs import Execs
 from carboy.engine.images.service import ImageService
 from carboy.engine.monitors import ChannelLoop, Spawner
 from carboy.engine.networks import Networks
+from carboy.engine.portkeeper import PortKeeper
+from carboy.engine.ports import Ports
 from carboy.engine.spec.facts import read_facts
 from carboy.engine.system import System
 from carboy.engine.volumes import Volumes
@@ -55,6 +57,7 @@ class Engine:
             paths, self.database, self.layers, self.snapshots, emit=self._image_event, driver=driver
         )
         self.network = self._make_network(settings)
+        self.ports = Ports(self.network, PortKeeper(paths.ports_socket, spawner, loop))
         profile = _seccomp_profile(settings.text("seccomp-profile"))
         facts = read_facts(seccomp_profile=profile, cgroup_parent=paths.cgroup_parent)
         parts = Parts(
@@ -62,6 +65,7 @@ class Engine:
             facts=facts,
             snapshots=self.snapshots,
             network=self.network,
+            ports=self.ports,
             spawner=spawner,
             loop=loop,
             events=self.events,
@@ -102,6 +106,7 @@ class Engine:
             self._background.join(30)
         self.containers.lifecycle.close()
         self.events.close()
+        self.ports.close()
         self.network.close()
         self.layers.close()
         self.database.close()
@@ -154,6 +159,8 @@ def _bridge_subnet(bip: str) -> IPv4Network | None:
 
 def _seccomp_profile(unsafe_path: str) -> bytes:
     path = unsafe_path
+    if path == "unconfined":
+        return b'{"defaultAction": "SCMP_ACT_ALLOW"}'
     if path in ("", "builtin"):
         path = os.path.join(os.path.dirname(seccomp.__file__), "seccomp_default.json")
     try:

@@ -39,6 +39,7 @@ class Paths:
         self.daemon_lock = f"{self.root}/daemon.lock"
         self.daemon_log = f"{self.root}/daemon.log"
         self.socket = f"{self.run}/carboy.sock"
+        self.ports_socket = f"{self.run}/ports.sock"
         self.daemon_pid = f"{self.run}/daemon.pid"
         self.containers_run = f"{self.run}/containers"
 

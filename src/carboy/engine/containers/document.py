@@ -62,6 +62,15 @@ class EndpointDocument(msgspec.Struct, kw_only=True, omit_defaults=True):
         )
 
 
+class PublishedPort(msgspec.Struct, kw_only=True):
+    """A port of the machine that stands for one of the container, as stored while it runs."""
+
+    protocol: str
+    inside: int
+    address: str
+    outside: int
+
+
 class ContainerDocument(msgspec.Struct, kw_only=True):
     """The row of table `containers`; moments are nanoseconds since the epoch, 0 for never."""
 
@@ -89,6 +98,7 @@ class ContainerDocument(msgspec.Struct, kw_only=True):
     stopped_by_user: bool = False
     health: Health | None = None
     endpoint: EndpointDocument | None = None
+    published: list[PublishedPort] = []
 
 
 Waiter = Callable[[WaitResponse], None]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from carboy.engine.events import Events
 from carboy.engine.monitors import ChannelLoop, Spawner
+from carboy.engine.ports import Ports
 from carboy.engine.spec.facts import HostFacts
 from carboy.engine.volumes import Volumes
 from carboy.network.bridge import BridgeNetwork
@@ -21,6 +22,7 @@ class Parts:
     facts: HostFacts
     snapshots: Snapshots
     network: BridgeNetwork
+    ports: Ports
     spawner: Spawner
     loop: ChannelLoop
     events: Events

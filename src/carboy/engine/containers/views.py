@@ -6,6 +6,7 @@ import time
 
 from msgspec import UNSET
 
+from carboy.engine import portviews
 from carboy.engine.containers import health
 from carboy.engine.containers.document import Container
 from carboy.engine.containers.lifecycle import Lifecycle
@@ -74,6 +75,7 @@ def summary(container: Container, paths: Paths, now: float) -> ContainerSummary:
         image_id=document.image_id,
         command=" ".join(_quoted(word) for word in [*(config.entrypoint or []), *(config.cmd or [])]),
         created=document.created_at // 10**9,
+        ports=portviews.summary_ports(document),
         labels=config.labels,
         state=shown_state(container),
         status=status_text(container, now),
@@ -131,7 +133,7 @@ def inspect(container: Container, paths: Paths, *, driver: str, log_path: str) -
     bundle = paths.container(document.id)
     words = [*(config.entrypoint or []), *(config.cmd or [])]
     networks = _networks(container)
-    settings = NetworkSettings(networks=networks)
+    settings = NetworkSettings(networks=networks, ports=portviews.inspect_ports(document))
     if "bridge" in networks:
         bridge = networks["bridge"]
         settings.ip_address, settings.ip_prefix_len = bridge.ip_address, bridge.ip_prefix_len
@@ -181,6 +183,7 @@ class Listing:
 
     def __init__(self, filters: Filters, everything: list[Container], lifecycle: Lifecycle) -> None:
         filters.require_known(KNOWN_FILTERS)
+        portviews.check_filters(filters)
         self._filters = filters
         self._lifecycle = lifecycle
         self._before = self._reference("before", everything)
@@ -236,14 +239,7 @@ class Listing:
             and filters.any_of("network", (mode, network_id(mode)))
             and filters.exact("health", health.status_of(container))
             and filters.any_of("ancestor", self._ancestors(container))
-            and "publish" not in filters
-            and filters.any_of(
-                "expose",
-                [
-                    *document.config.exposed_ports,
-                    *(port.partition("/")[0] for port in document.config.exposed_ports),
-                ],
-            )
+            and portviews.passes(filters, document)
         )
 
     @staticmethod

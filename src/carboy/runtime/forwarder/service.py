@@ -5,7 +5,8 @@
     request   fields                                descriptors       reply
     hello     version                               -                 version
     open      id target (the container's address)   pidfd of init     -
-    hold      id ports [[protocol, port inside]…]   a socket each     -
+              ports (port inside, for each)         and a socket each
+    hold      id ports                              a socket each     -
     release   id                                    -                 -
     list      -                                     -                 held {id: number of sockets}
 
@@ -92,22 +93,23 @@ class Forwarder:
         return {}
 
     def _open(self, request: Request, descriptors: list[int]) -> None:
-        if len(descriptors) != 1:
+        if not descriptors:
             raise InvalidArgument("open needs the descriptor of a process")
         key = str(request["id"])
         self._release(key)
-        pidfd = descriptors.pop()
+        pidfd = descriptors.pop(0)
         self._leases[key] = Lease(str(request["target"]), pidfd)
         self.loop.watch(pidfd, READ, lambda _events: self._release(key))
+        self._hold(request, descriptors)
 
     def _hold(self, request: Request, descriptors: list[int]) -> None:
         lease = self._leases.get(str(request.get("id")))
-        ports = request.get("ports") or []
+        ports: list[Any] = request.get("ports") or []
         if lease is None:
             raise NotFound(f"nothing is open for container {str(request.get('id'))[:12]}: it may have ended")
         if len(ports) != len(descriptors):
             raise InvalidArgument("hold needs a socket for each port")
-        for _, inside in ports:
+        for inside in ports:
             made = Socket(fileno=descriptors.pop(0))
             made.setblocking(False)
             target = (lease.target, int(inside))
