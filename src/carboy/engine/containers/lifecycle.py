@@ -398,7 +398,7 @@ class Lifecycle:
             try:
                 self.start(container, again=True)
             except (Unavailable, Conflict) as error:
-                # A full disk, a spawner that died, a container to join that does not run yet: as after an exit.
+                # A full disk, a spawner that died, a container to join that does not run yet.
                 _log.warning("restart of container %s: %s; it is tried again", container.id[:12], error)
                 self._restart_later(container)
             except CarboyError:
