@@ -29,7 +29,6 @@ from carboy.formats.dockerapi.system import (
     Info,
     PingFacts,
     PlatformName,
-    Plugins,
     RegistryConfig,
     Runtime,
     Version,
@@ -42,7 +41,6 @@ from carboy.store.metadata import Database
 from carboy.store.paths import Paths
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-LOG_DRIVERS = ("journald", "json-file", "local", "none", "syslog")
 _log = logging.getLogger(__name__)
 
 
@@ -146,7 +144,6 @@ class System:
             https_proxy=_without_password(settings.text("https-proxy")),
             no_proxy=settings.text("no-proxy"),
             registry_config=_registries(settings),
-            plugins=Plugins(log=list(LOG_DRIVERS)),
             server_version=carboy.__version__,
             runtimes={"carboy": Runtime(path="carboy-runtime", status={})},
             default_runtime="carboy",
