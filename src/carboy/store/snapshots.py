@@ -96,6 +96,15 @@ class Snapshots:
             work = self._open_at(stack, "work", top)
             return linux_layers.mount_overlay(lowers or [self._empty(stack, snapshot)], upper, work)
 
+    def mount_image(self, container_id: str, diff_ids: Sequence[Digest]) -> int:
+        """A detached read-only mount of an image, for a container that mounts it beside its own."""
+        snapshot = self._paths.snapshot(container_id)
+        with ExitStack() as stack:
+            lowers = self._lower_fds(stack, f"{snapshot}/none", diff_ids)
+            while len(lowers) < 2:
+                lowers.append(self._empty(stack, snapshot))
+            return linux_layers.mount_overlay(lowers, None, None)
+
     def remove(self, container_id: str) -> None:
         """Remove what the container has changed; quietly when there is nothing."""
         try:

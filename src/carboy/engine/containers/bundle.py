@@ -9,17 +9,20 @@ from ipaddress import IPv4Address
 
 import msgspec
 
+from carboy.digest import Digest
 from carboy.engine import logdrivers
 from carboy.engine.containers.document import Container
 from carboy.engine.containers.index import Index
 from carboy.engine.containers.parts import Parts
+from carboy.engine.containers.sharing import joined_namespaces, links, shared_memory
 from carboy.engine.monitors import Message
 from carboy.engine.spec.check import joined, network_mode
+from carboy.engine.spec.devices import requested_edits
 from carboy.engine.spec.document import Placement, build
 from carboy.engine.spec.health import health_plan
 from carboy.engine.spec.process import working_directory
 from carboy.engine.users import read_account_files, resolve
-from carboy.errors import Conflict, Internal, InvalidArgument
+from carboy.errors import Internal, InvalidArgument
 from carboy.linux.paths import exists_in_root, make_directories_in_root
 from carboy.network import files
 
@@ -39,18 +42,18 @@ class Bundles:
         directory = working_directory(document.config)
         if not exists_in_root(rootfs, directory):
             os.close(make_directories_in_root(rootfs, directory, 0o755))
-        volumes = {}
-        for mount in document.mounts:
-            if mount.type == "volume":
-                volumes[mount.source] = parts.volumes.path(mount.source, subpath=mount.subpath)
-            elif mount.type == "bind":
-                ensure_bind_source(mount.source, create=mount.create_source)
+        volumes, read_only = self._volumes(container)
+        found = links(container, self._index.find)
         placement = Placement(
             container_id=container.id,
             identity=identity,
             volumes=volumes,
             files=self._network_files(container, bundle),
-            namespaces=self._joined_namespaces(container),
+            namespaces=joined_namespaces(document.host, self._index.find),
+            read_only_volumes=read_only,
+            ipc_process=shared_memory(document.host, self._index.find),
+            environment=tuple(variable for link in found for variable in link.environment()),
+            edits=requested_edits(document.host, parts.facts),
         )
         spec = build(document.config, document.host, document.mounts, placement=placement, facts=parts.facts)
         if any(kind == "network" for kind in placement.namespaces):
@@ -58,6 +61,32 @@ class Bundles:
             for name in [name for name in sysctl if name.startswith("net.")]:
                 del sysctl[name]
         write_file(f"{bundle}/config.json", msgspec.json.encode(spec).decode("utf-8", "surrogateescape"))
+
+    def _volumes(self, container: Container) -> tuple[dict[str, str], frozenset[str]]:
+        """The paths of its volumes, and those that are read-only by their own options."""
+        volumes, read_only = {}, set()
+        for mount in container.document.mounts:
+            if mount.type == "volume":
+                volumes[mount.source], protected = self._parts.volumes.acquire(mount.source, container.id)
+                if protected:
+                    read_only.add(mount.source)
+            elif mount.type == "bind":
+                ensure_bind_source(mount.source, create=mount.create_source)
+        return volumes, frozenset(read_only)
+
+    def open_images(self, container: Container) -> list[int]:
+        """Detached mounts of the images that it mounts, in their order; the caller closes them."""
+        found: list[int] = []
+        try:
+            for mount in container.document.mounts:
+                if mount.type == "image":
+                    diff_ids = [Digest.parse(text) for text in mount.diff_ids]
+                    found.append(self._parts.snapshots.mount_image(container.id, diff_ids))
+        except BaseException:
+            for descriptor in found:
+                os.close(descriptor)
+            raise
+        return found
 
     def _network_files(self, container: Container, bundle: str) -> dict[str, str]:
         host = container.document.host
@@ -80,25 +109,11 @@ class Bundles:
             hostname=hostname_of(container),
             domainname=document.config.domainname,
             addresses=[address] if address else [],
-            extra=[files.parse_extra_host(text, gateway=gateway) for text in document.host.extra_hosts],
+            extra=[
+                *(files.parse_extra_host(text, gateway=gateway) for text in document.host.extra_hosts),
+                *(line for link in links(container, self._index.find) for line in link.hosts()),
+            ],
         )
-
-    def _joined_namespaces(self, container: Container) -> dict[str, str]:
-        host = container.document.host
-        found = {}
-        for kind, mode, name in (
-            ("network", network_mode(host), "net"),
-            ("pid", host.pid_mode, "pid"),
-            ("ipc", host.ipc_mode, "ipc"),
-        ):
-            reference = joined(mode)
-            if reference is None:
-                continue
-            other = self._index.find(reference)
-            if not other.alive:
-                raise Conflict(f"cannot join {kind} namespace of a non running container: {other.id}")
-            found[kind] = f"/proc/{other.document.pid}/ns/{name}"
-        return found
 
     def launch_fields(self, container: Container) -> Message:
         """The `launch` of a MonitorRequest."""

@@ -9,8 +9,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from ipaddress import IPv4Address
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import msgspec
@@ -18,21 +17,30 @@ import msgspec
 from carboy.digest import Digest
 from carboy.engine.containers import health, views
 from carboy.engine.containers.bundle import ensure_bind_source, signal_number
+from carboy.engine.containers.creating import (
+    check_platform,
+    fill_defaults,
+    inherited_mounts,
+    joined_containers,
+    make_volumes,
+    pin_images,
+)
 from carboy.engine.containers.document import Container, ContainerDocument
 from carboy.engine.containers.index import Index
 from carboy.engine.containers.lifecycle import Lifecycle, response_of, system_errors
 from carboy.engine.containers.output import Attachment, check_attach, read_log
 from carboy.engine.containers.parts import Parts
+from carboy.engine.containers.sharing import stored_links
 from carboy.engine.containers.states import State
-from carboy.engine.images.configs import parse_platform
 from carboy.engine.images.service import ImageService
 from carboy.engine.images.users import CommitSubject, ContainerImage, ContainerUse
 from carboy.engine.logs import LogFile
 from carboy.engine.monitors import Channel
 from carboy.engine.names import check_name, random_name
-from carboy.engine.spec.check import check_request, joined, network_mode
-from carboy.engine.spec.devices import device_rules, linux_devices
-from carboy.engine.spec.mounts import PlannedMount, plan_mounts
+from carboy.engine.spec.check import check_request
+from carboy.engine.spec.conflicts import check_conflicts
+from carboy.engine.spec.devices import check_devices, device_rules, linux_devices
+from carboy.engine.spec.mounts import plan_mounts
 from carboy.engine.spec.process import arguments, merge_image_config, working_directory
 from carboy.errors import CarboyError, Conflict, InvalidArgument, NotFound, NotModified, Unavailable
 from carboy.formats.dockerapi.containers import (
@@ -73,6 +81,8 @@ class Containers:
         self.index.load()
         self._sweep()
         self.lifecycle.recover()
+        alive = {container.id for container in self.index if container.alive}
+        self._parts.volumes.adopt(use for use in self._volume_uses() if use[1] in alive)
 
     def find(self, unsafe_ref: str) -> Container:
         """By id, name or prefix."""
@@ -89,33 +99,46 @@ class Containers:
             if not request.image:
                 raise InvalidArgument("no image was given: create needs the field Image")
             with self._images.pinned(request.image) as image:
-                _check_platform(platform, request.image, image)
-                return self._create(container_id, checked, request, image)
+                warnings = check_platform(platform, request.image, image, self._parts.facts.machine)
+                with ExitStack() as pins:
+                    return self._create(container_id, checked, request, image, warnings=warnings, pins=pins)
         except BaseException:
             self.index.release(checked, container_id)
             raise
 
     def _create(
-        self, container_id: str, name: str, request: CreateRequest, image: ContainerImage
+        self,
+        container_id: str,
+        name: str,
+        request: CreateRequest,
+        image: ContainerImage,
+        *,
+        warnings: builtins.list[str],
+        pins: ExitStack,
     ) -> CreateResponse:
+        warnings += check_conflicts(request)
         config, host = request.container_config(), request.host_config
         self.apply_defaults(host)
         inherited, _ = from_plain(msgspec.to_builtins(image.config.config), ContainerConfig)
         merge_image_config(config, inherited)
-        warnings = check_request(config, host, self._parts.facts)
+        warnings += check_request(config, host, self._parts.facts)
         arguments(config)
         working_directory(config)
         signal_number(config.stop_signal or "SIGTERM")
         device_rules(host)
         linux_devices(host)
-        self._check_joined(host)
-        mounts, more = plan_mounts(config, host, self._inherited_mounts(host))
+        check_devices(host, self._parts.facts)
+        for reference in joined_containers(host):
+            self.index.find(reference)
+        mounts, more = plan_mounts(config, host, inherited_mounts(host, self.index.find))
+        pin_images(mounts, self._images, pins)
         warnings += more
         warnings += [f"Field {field} is not known and was ignored." for field in request.unknown_fields]
         for mount in mounts:
             if mount.type == "bind":
                 ensure_bind_source(mount.source, create=mount.create_source)
-        _fill_defaults(config, host, container_id)
+        fill_defaults(config, host, container_id)
+        host.links = stored_links(host, name, self.index.find)
         document = ContainerDocument(
             id=container_id,
             name=name,
@@ -126,13 +149,12 @@ class Containers:
             config=config,
             host=host,
             mounts=mounts,
-            requested_address=_requested_address(request),
         )
         container = Container(document)
         try:
             with system_errors(f"cannot create container {name}"):
                 self._parts.snapshots.prepare(container_id, image.diff_ids)
-                self._make_volumes(container)
+                make_volumes(container, self._parts)
             self.index.add(container)
         except BaseException:
             self._remove_files(container_id)
@@ -141,41 +163,6 @@ class Containers:
             raise
         self.lifecycle.emit(container, "create")
         return CreateResponse(id=container_id, warnings=warnings)
-
-    def _check_joined(self, host: HostConfig) -> None:
-        for mode in (network_mode(host), host.pid_mode, host.ipc_mode):
-            reference = joined(mode)
-            if reference is not None:
-                self.index.find(reference)
-
-    def _inherited_mounts(self, host: HostConfig) -> builtins.list[PlannedMount]:
-        found: dict[str, PlannedMount] = {}
-        for text in host.volumes_from:
-            reference, _, mode = text.partition(":")
-            if mode not in ("", "rw", "ro"):
-                raise InvalidArgument(f"invalid volumes-from mode: {mode[:40]}")
-            for mount in self.index.find(reference).document.mounts:
-                if mount.type != "tmpfs":
-                    copy = msgspec.structs.replace(mount, anonymous=False)
-                    copy.read_only = copy.read_only or mode == "ro"
-                    found[mount.destination] = copy
-        return list(found.values())
-
-    def _make_volumes(self, container: Container) -> None:
-        empty = []
-        for mount in container.document.mounts:
-            if mount.type == "volume":
-                fresh = self._parts.volumes.ensure(mount.source, mount.labels, anonymous=mount.anonymous)
-                if fresh and not mount.no_copy and not mount.subpath:
-                    empty.append(mount)
-        if not empty:
-            return
-        rootfs = self._parts.snapshots.mount(container.id, container.diff_ids, read_only=True)
-        try:
-            for mount in empty:
-                self._parts.volumes.populate(mount.source, rootfs, mount.destination)
-        finally:
-            os.close(rootfs)
 
     # -- life
 
@@ -486,6 +473,14 @@ class Containers:
                 diff_ids=container.diff_ids,
                 running=container.alive,
             )
+            for mount in container.document.mounts:
+                if mount.type == "image":
+                    yield ContainerUse(
+                        container_id=container.id,
+                        image_id=Digest.parse(mount.image_id),
+                        diff_ids=tuple(map(Digest.parse, mount.diff_ids)),
+                        running=container.alive,
+                    )
 
     def for_commit(self, unsafe_ref: str) -> CommitSubject:
         """What `commit` needs."""
@@ -559,49 +554,14 @@ class Containers:
                 raise
 
 
-def _check_platform(unsafe_platform: str | None, unsafe_ref: str, image: ContainerImage) -> None:
-    """What was asked for must be what is here; an image that does not say is taken at its word."""
-    if not unsafe_platform:
-        return
-    wanted, actual = parse_platform(unsafe_platform), image.config.architecture
-    if "/" in unsafe_platform and actual and actual != wanted.architecture:
-        raise NotFound(
-            f"image with reference {unsafe_ref} was found but its platform (linux/{actual}) does not match "
-            f"the specified platform (linux/{wanted.architecture})"
-        )
-
-
-def _fill_defaults(config: ContainerConfig, host: HostConfig, container_id: str) -> None:
-    """What inspect shows filled in."""
-    if not config.hostname and network_mode(host) != "host" and host.uts_mode != "host":
-        config.hostname = container_id[:12]
-    host.network_mode = host.network_mode or "default"
-    host.log_config.type = host.log_config.type or "json-file"
-    host.ipc_mode = host.ipc_mode or "private"
-    host.cgroupns_mode = host.cgroupns_mode or "private"
-    host.restart_policy.name = host.restart_policy.name or "no"
-    host.shm_size = host.shm_size or 64 << 20
-    host.runtime = "carboy"
-    if host.memory and not host.memory_swap:
-        host.memory_swap = host.memory * 2
-
-
-def _requested_address(request: CreateRequest) -> str:
-    for settings in request.networking_config.endpoints_config.values():
-        if settings.ipam_config is not None and settings.ipam_config.ipv4_address:
-            wanted = settings.ipam_config.ipv4_address
-            try:
-                return str(IPv4Address(wanted))
-            except ValueError as error:
-                raise InvalidArgument(f"invalid IPv4 address: {wanted[:40]!r}") from error
-    return ""
-
-
 def _start_error(error: CarboyError, container: Container) -> CarboyError:
     """A failed start in the words that clients match on."""
 
     if not isinstance(error, StepError):
         return error
+    if error.step == "log":
+        text = f"failed to create task for container: {error.text}"
+        return StepError(error.category, error.step, text, errno=error.errno)
     text = (
         f"failed to create task for container {container.id[:12]}: OCI runtime create failed:"
         f" {error.text}: unknown"

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import stat
 
+from carboy.engine.spec.cdi import ContainerEdits, DeviceNode, Registry, device_names
+from carboy.engine.spec.facts import HostFacts
 from carboy.engine.spec.limits import Value
+from carboy.engine.users import Identity
 from carboy.errors import InvalidArgument
 from carboy.formats.dockerapi.containers import DeviceMapping, HostConfig
 
@@ -88,6 +91,67 @@ def _mapped(mapping: DeviceMapping) -> list[Value]:
             " not a device node"
         )
     return [node]
+
+
+def requested_edits(host: HostConfig, facts: HostFacts) -> ContainerEdits:
+    """What the devices of `--gpus` and `--device vendor.com/class=name` change; reads the specifications."""
+    if not host.device_requests:
+        return ContainerEdits()
+    registry = Registry.load(facts.cdi_directories)
+    return registry.edits(device_names(host.device_requests, registry))
+
+
+def check_devices(host: HostConfig, facts: HostFacts) -> None:
+    """Raise InvalidArgument for devices that this host has not."""
+    requested_edits(host, facts)
+
+
+def cdi_devices(edits: ContainerEdits, identity: Identity) -> tuple[list[Value], list[Value]]:
+    """The nodes and rules of CDI devices; what a specification leaves out is the host's."""
+    nodes: list[Value] = []
+    rules: list[Value] = []
+    for one in edits.device_nodes:
+        node = _cdi_node(one, identity)
+        nodes.append(node)
+        if node["type"] in ("b", "c"):
+            rules.append(
+                {
+                    "allow": True,
+                    "type": node["type"],
+                    "major": node["major"],
+                    "minor": node["minor"],
+                    "access": one.permissions or "rwm",
+                }
+            )
+    return nodes, rules
+
+
+def _cdi_node(one: DeviceNode, identity: Identity) -> Value:
+    if one.type == "p" or (one.type and (one.major or one.minor)):
+        node: Value = {"type": one.type, "path": one.path, "major": one.major, "minor": one.minor}
+        node |= {"fileMode": 0o666, "uid": 0, "gid": 0}
+    else:
+        source = one.host_path or one.path
+        try:
+            found = _node(os.stat(source), one.path)
+        except OSError as error:
+            raise InvalidArgument(
+                f'CDI device injection failed: failed to stat CDI host device "{source}": {error.strerror}'
+            ) from error
+        if found is None or (one.type and found["type"] != one.type.replace("u", "c")):
+            raise InvalidArgument(
+                f'CDI device injection failed: "{source}" is no device of type "{one.type}"'
+            )
+        node = found
+    if one.file_mode is not None:
+        node["fileMode"] = one.file_mode & 0o7777
+    owner = one.uid if one.uid is not None else identity.uid
+    group = one.gid if one.gid is not None else identity.gid
+    if owner:
+        node["uid"] = owner
+    if group:
+        node["gid"] = group
+    return node
 
 
 def _host_devices(directory: str, target: str) -> list[Value]:

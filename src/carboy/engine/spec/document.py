@@ -5,13 +5,25 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
+import msgspec
+
+from carboy.engine.spec import cdi
+from carboy.engine.spec.cdi import ContainerEdits
 from carboy.engine.spec.check import joined, network_mode
-from carboy.engine.spec.devices import device_rules, linux_devices
+from carboy.engine.spec.devices import cdi_devices, device_rules, linux_devices
 from carboy.engine.spec.facts import HostFacts
 from carboy.engine.spec.limits import Value, resources, rlimits
 from carboy.engine.spec.mounts import PlannedMount, oci_mount
-from carboy.engine.spec.process import arguments, environment, working_directory
-from carboy.engine.spec.security import capability_set, masked_paths, parse_security_options, readonly_paths
+from carboy.engine.spec.plannedmount import PROPAGATIONS
+from carboy.engine.spec.process import arguments, environment, merge_env, working_directory
+from carboy.engine.spec.security import (
+    SecurityOptions,
+    capability_set,
+    check_labels,
+    masked_paths,
+    parse_security_options,
+    readonly_paths,
+)
 from carboy.engine.users import Identity
 from carboy.errors import InvalidArgument
 from carboy.formats import seccomp
@@ -34,6 +46,14 @@ class Placement:
     """Destination to path on the host: /etc/hosts, /etc/hostname, /etc/resolv.conf."""
     namespaces: dict[str, str] = field(default_factory=dict)
     """Namespace type to path, for those joined from another container."""
+    read_only_volumes: frozenset[str] = frozenset()
+    """Volumes whose own options say so."""
+    ipc_process: int = 0
+    """A process of the container whose /dev/shm is shared."""
+    environment: tuple[str, ...] = ()
+    """Variables that links give."""
+    edits: ContainerEdits = field(default_factory=ContainerEdits)
+    """What CDI devices change."""
 
 
 def build(
@@ -45,9 +65,11 @@ def build(
     facts: HostFacts,
 ) -> Value:
     """The document for config.json; raises InvalidArgument for what cannot be."""
-    options = parse_security_options(host.security_opt)
+    options = check_labels(parse_security_options(host.security_opt), facts)[0]
     capabilities = capability_set(host, facts)
     nodes, rules = linux_devices(host)
+    more_nodes, more_rules = cdi_devices(placement.edits, placement.identity)
+    nodes, rules = nodes + more_nodes, rules + more_rules
     hostname = config.hostname or placement.container_id[:12]
     linux: Value = {
         "namespaces": _namespaces(host, placement, facts),
@@ -66,8 +88,8 @@ def build(
     document: Value = {
         "ociVersion": OCI_VERSION,
         "root": {"path": "rootfs", "readonly": host.readonly_rootfs},
-        "process": _process(config, host, placement, hostname, capabilities, options.no_new_privileges),
-        "mounts": _mounts(host, mounts, placement),
+        "process": _process(config, host, placement, hostname, capabilities, options),
+        "mounts": _mounts(host, mounts, placement, writable_groups=options.writable_cgroups),
         "annotations": _annotations(host),
         "linux": linux,
     }
@@ -75,7 +97,19 @@ def build(
         document["hostname"] = hostname
         if config.domainname:
             document["domainname"] = config.domainname
+    if placement.edits.hooks:
+        document["hooks"] = _hooks(placement.edits)
     return document
+
+
+def _hooks(edits: ContainerEdits) -> Value:
+    found: dict[str, list[Value]] = {}
+    for hook in edits.hooks:
+        value: Value = {"path": hook.path, "args": hook.args or [hook.path], "env": hook.env}
+        if hook.timeout:
+            value["timeout"] = hook.timeout
+        found.setdefault(hook.hook_name, []).append(value)
+    return dict(found)
 
 
 def capability_sets(names: list[str]) -> Value:
@@ -95,24 +129,34 @@ def _process(
     placement: Placement,
     hostname: str,
     capabilities: list[str],
-    no_new_privileges: bool,
+    options: SecurityOptions,
 ) -> Value:
+    user = user_of(placement.identity)
+    variables = environment(config, hostname=hostname, home=placement.identity.home)
     process: Value = {
         "terminal": config.tty,
-        "user": user_of(placement.identity),
+        "user": {**user, "additionalGids": _groups(user, placement.edits)},
         "args": arguments(config),
-        "env": environment(config, hostname=hostname, home=placement.identity.home),
+        "env": merge_env(merge_env(list(placement.environment), variables), placement.edits.env),
         "cwd": working_directory(config),
         "capabilities": capability_sets(capabilities),
-        "noNewPrivileges": no_new_privileges,
+        "noNewPrivileges": options.no_new_privileges,
         # Always written: a monitor's own adjustment must not be inherited.
         "oomScoreAdj": host.oom_score_adj,
     }
+    if options.apparmor and not host.privileged:
+        process["apparmorProfile"] = options.apparmor
     if host.ulimits:
         process["rlimits"] = rlimits(host)
     if config.tty and len(host.console_size) == 2 and any(host.console_size):
         process["consoleSize"] = {"height": host.console_size[0], "width": host.console_size[1]}
     return process
+
+
+def _groups(user: Value, edits: ContainerEdits) -> list[object]:
+    own = user["additionalGids"]
+    assert isinstance(own, list)
+    return [*own, *(group for group in dict.fromkeys(edits.additional_gids) if group not in own)]
 
 
 def _annotations(host: HostConfig) -> dict[str, str]:
@@ -165,14 +209,17 @@ def _root_propagation(mounts: list[PlannedMount]) -> str:
     return "rslave" if "slave" in wanted else "rprivate"
 
 
-def _mounts(host: HostConfig, planned: list[PlannedMount], placement: Placement) -> list[Value]:
+def _mounts(
+    host: HostConfig, planned: list[PlannedMount], placement: Placement, *, writable_groups: bool
+) -> list[Value]:
     rw = "rw" if host.privileged else "ro"
+    groups_rw = "rw" if host.privileged or writable_groups else "ro"
     found = [
         _mount("/proc", "proc", "nosuid noexec nodev"),
         _mount("/dev", "tmpfs", "nosuid strictatime mode=755 size=65536k"),
         _mount("/dev/pts", "devpts", "nosuid noexec newinstance ptmxmode=0666 mode=0620 gid=5"),
         _mount("/sys", "sysfs", f"nosuid noexec nodev {rw}"),
-        _mount("/sys/fs/cgroup", "cgroup", f"nosuid noexec nodev {rw}"),
+        _mount("/sys/fs/cgroup", "cgroup", f"nosuid noexec nodev {groups_rw}"),
         _mount("/dev/mqueue", "mqueue", "nosuid noexec nodev"),
         _mount(
             "/dev/shm", "tmpfs", f"nosuid noexec nodev mode=1777 size={host.shm_size or DEFAULT_SHM_SIZE}"
@@ -182,6 +229,11 @@ def _mounts(host: HostConfig, planned: list[PlannedMount], placement: Placement)
         for path in ("/dev/shm", "/dev/mqueue"):
             found = [mount for mount in found if mount["destination"] != path]
             found.append(_bind(path, path))
+    if placement.ipc_process:
+        found = [mount for mount in found if mount["destination"] != "/dev/shm"]
+        shared = _bind("/dev/shm", "/dev/shm")
+        shared["options"] = ["rbind", "rprivate", f"carboy.process={placement.ipc_process}"]
+        found.append(shared)
     if host.ipc_mode == "none":
         found = [mount for mount in found if mount["destination"] != "/dev/shm"]
     if network_mode(host) == "host" and not host.privileged:
@@ -197,10 +249,27 @@ def _mounts(host: HostConfig, planned: list[PlannedMount], placement: Placement)
     for destination, source in placement.files.items():
         if destination not in taken:
             found.append(_bind(source, destination))
+    images = 0
     for mount in planned:
         source = placement.volumes[mount.source] if mount.type == "volume" else mount.source
-        found.append(oci_mount(mount, source))
-    return found
+        if mount.type == "volume" and mount.source in placement.read_only_volumes:
+            mount = msgspec.structs.replace(mount, read_only=True)
+        number = images if mount.type == "image" else -1
+        images += mount.type == "image"
+        found.append(oci_mount(mount, source, descriptor=number))
+    return found + [_cdi_mount(mount) for mount in placement.edits.mounts]
+
+
+def _cdi_mount(mount: cdi.Mount) -> Value:
+    options = [*mount.options] if {"bind", "rbind"} & {*mount.options} else ["rbind", *mount.options]
+    if not any(word in PROPAGATIONS for word in options):
+        options.append("rprivate")
+    return {
+        "destination": mount.container_path,
+        "type": "bind",
+        "source": mount.host_path,
+        "options": options,
+    }
 
 
 def _mount(destination: str, kind: str, options: str) -> Value:

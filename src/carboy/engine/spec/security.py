@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -62,29 +63,71 @@ class SecurityOptions:
     no_new_privileges: bool = False
     seccomp: str | None = None  # None: the default profile; "unconfined"; else a profile's JSON
     systempaths_unconfined: bool = False
-    warnings: tuple[str, ...] = ()
+    writable_cgroups: bool = False
+    apparmor: str = ""
+    labels: tuple[str, ...] = ()
 
 
 def parse_security_options(options: Iterable[str]) -> SecurityOptions:
     """Read `--security-opt` values; raises InvalidArgument for those nobody knows."""
-    no_new_privileges, seccomp, systempaths = False, None, False
-    warnings = []
+    no_new_privileges, seccomp, systempaths, writable_cgroups, apparmor = False, None, False, False, ""
+    labels: list[str] = []
     for option in options:
         separator = "=" if "=" in option else ":"
         name, found, value = option.partition(separator)
         match name:
             case "no-new-privileges":
-                no_new_privileges = value not in ("false", "0") if found else True
+                no_new_privileges = _boolean(value, option) if found else True
+            case "writable-cgroups":
+                writable_cgroups = _boolean(value, option) if found else True
             case "seccomp" if found:
                 seccomp = None if value == "builtin" else value
             case "systempaths" if value == "unconfined":
                 systempaths = True
-            case "apparmor" | "label" if found:
-                if value not in ("unconfined", "disable"):
-                    warnings.append(f"security option {option[:80]!r} has no effect: no such module is used")
+            case "apparmor" if found:
+                apparmor = value
+            case "label" if found:
+                labels.append(_label(value, option))
+            case "disable" if not found:
+                labels.append("disable")
             case _:
-                raise InvalidArgument(f"invalid --security-opt: {option[:80]!r}")
-    return SecurityOptions(no_new_privileges, seccomp, systempaths, tuple(warnings))
+                raise _unknown(option)
+    return SecurityOptions(no_new_privileges, seccomp, systempaths, writable_cgroups, apparmor, tuple(labels))
+
+
+def _unknown(option: str) -> InvalidArgument:
+    return InvalidArgument(f'invalid --security-opt 2: "{option[:80]}"')
+
+
+def _boolean(text: str, option: str) -> bool:
+    if text in ("1", "t", "T", "true", "TRUE", "True"):
+        return True
+    if text in ("0", "f", "F", "false", "FALSE", "False"):
+        return False
+    raise _unknown(option)
+
+
+def _label(value: str, option: str) -> str:
+    kind, found, _ = value.partition(":")
+    if value != "disable" and not (found and kind in ("user", "role", "type", "level", "filetype")):
+        raise _unknown(option)
+    return value
+
+
+def check_labels(options: SecurityOptions, facts: HostFacts) -> tuple[SecurityOptions, list[str]]:
+    """Without what this kernel's security modules cannot do, and the warnings for it."""
+    warnings = []
+    apparmor = "" if options.apparmor == "unconfined" else options.apparmor
+    if apparmor and not facts.has_apparmor:
+        warnings.append(f"AppArmor is not enabled on this host: the profile {apparmor[:80]!r} has no effect.")
+        apparmor = ""
+    wanted = [label for label in options.labels if label != "disable"]
+    if wanted:
+        where = (
+            "Carboy sets no SELinux labels" if facts.has_selinux else "SELinux is not enabled on this host"
+        )
+        warnings.append(f"{where}: the label {', '.join(wanted)[:80]!r} has no effect.")
+    return dataclasses.replace(options, apparmor=apparmor), warnings
 
 
 def capability_set(host: HostConfig, facts: HostFacts) -> list[str]:
