@@ -233,7 +233,8 @@ def busybox_tar(extra: dict[str, tuple[int, bytes]] | None = None) -> bytes:
     return out.getvalue()
 
 
-def _running(*options: str) -> Iterator[Daemon]:
+def running_daemon(*options: str) -> Iterator[Daemon]:
+    """A daemon with more options, for fixtures: `yield from running_daemon(…)`."""
     if os.getuid() != 0 or not shutil.which("busybox"):
         pytest.skip("needs root and busybox-static")
     home = tempfile.mkdtemp(prefix="carboy-test-")
@@ -256,10 +257,10 @@ def _running(*options: str) -> Iterator[Daemon]:
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
     """A daemon with the image `busybox:test`, shared by the tests of one module."""
-    yield from _running()
+    yield from running_daemon()
 
 
 @pytest.fixture
 def own_daemon() -> Iterator[Daemon]:
     """A daemon for one test, that may be killed."""
-    yield from _running()
+    yield from running_daemon()
