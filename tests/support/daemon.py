@@ -254,6 +254,9 @@ def running_daemon(*options: str) -> Iterator[Daemon]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+_running = running_daemon
+
+
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
     """A daemon with the image `busybox:test`, shared by the tests of one module."""
