@@ -42,6 +42,19 @@ class Stream(Protocol):
         """Everything has been written."""
 
 
+class WebSocket(Protocol):
+    """A connection that became a websocket."""
+
+    async def receive(self) -> bytes | None:
+        """The next message's content; None when the client has closed."""
+
+    async def send(self, data: bytes | str, /) -> None:
+        """A binary message, or one of text; waits for a slow client, raises ConnectionError without one."""
+
+    async def close(self) -> None:
+        """Say goodbye; again is harmless."""
+
+
 class Exchange(Protocol):
     """What the server under a call offers."""
 
@@ -56,6 +69,9 @@ class Exchange(Protocol):
 
     async def open_stream(self, content_type: str, /, headers: tuple[tuple[str, str], ...] = ()) -> Stream:
         """Send the head of a streamed reply, now."""
+
+    async def open_websocket(self) -> WebSocket:
+        """Answer the client's handshake; raises InvalidArgument when there is none."""
 
     def peer(self) -> socket.socket | None:
         """A duplicate of the client's connection when it is a unix socket."""

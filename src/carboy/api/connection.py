@@ -20,10 +20,10 @@ import socket
 from typing import Protocol
 
 from carboy.api import versions
-from carboy.api.call import Stream
+from carboy.api.call import Stream, WebSocket
 from carboy.api.dispatch import Dispatcher
 from carboy.api.failure import reply_to
-from carboy.api.handlers.streams import content_type
+from carboy.api.handlers.streams import RAW, content_type
 from carboy.api.reply import Hijack, Reply, Streamed
 from carboy.errors import InvalidArgument, Unsupported
 from carboy.formats.httprequest import Request, parse_request
@@ -222,16 +222,17 @@ class Connection(asyncio.Protocol):
         initial = bytes(self._pending)
         self._task = None  # connection_lost, which follows, must not cancel this
         transport.abort()
-        await self._dispatcher.services.workers.run(lambda: answer.handover.hand_over(client, initial))
+        # At the client's pace when a log is replayed first.
+        await self._dispatcher.services.workers.transfer(lambda: answer.handover.hand_over(client, initial))
 
 
 def _stream_head(request: Request, kind: str) -> bytes:
     """Docker's two heads: a switch of protocols, or the raw form of clients that do not ask for one."""
-    if request.wants_upgrade:
+    if "upgrade" in request.headers:  # Docker asks for no more
         return (
             f"HTTP/1.1 101 UPGRADED\r\nContent-Type: {kind}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
         ).encode()
-    return f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n".encode()
+    return f"HTTP/1.1 200 OK\r\nContent-Type: {RAW}\r\n\r\n".encode()
 
 
 class _Exchange:
@@ -257,6 +258,9 @@ class _Exchange:
     async def open_stream(self, content_type: str, /, headers: tuple[tuple[str, str], ...] = ()) -> Stream:
         del content_type, headers
         raise Unsupported("this connection serves no streams of its own")
+
+    async def open_websocket(self) -> WebSocket:
+        raise Unsupported("this connection serves no websockets")
 
     def peer(self) -> socket.socket | None:
         return None

@@ -24,6 +24,7 @@ from carboy.api.handlers import (
     streams,
     system,
     volumes,
+    websocket,
 )
 from carboy.api.reply import Answer
 from carboy.api.versions import MINIMUM, Version
@@ -100,7 +101,7 @@ ROUTES: tuple[Route, ...] = (
         ("POST", "/containers/{id}/pause", containers.pause),
         ("POST", "/containers/{id}/unpause", containers.unpause),
         ("POST", "/containers/{id}/attach", streams.attach),
-        ("GET", "/containers/{id}/attach/ws", absent.not_yet),
+        ("GET", "/containers/{id}/attach/ws", websocket.attach),
         ("POST", "/containers/{id}/wait", streams.wait),
         ("DELETE", "/containers/{id}", containers.remove),
         ("HEAD", "/containers/{id}/archive", archive.stat),

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from carboy.api.backend import Backends
-from carboy.api.call import Exchange, Services, Stream, TakeDescriptor, Workers
+from carboy.api.call import Exchange, Services, Stream, TakeDescriptor, WebSocket, Workers
 from carboy.api.connection import Activity, Connection
 from carboy.api.dispatch import Dispatcher
 from carboy.api.failure import reply_to
@@ -34,6 +34,7 @@ HEAD_SECONDS = 30.0
 INTRODUCTION_SECONDS = 60.0
 """On TCP, a new connection must have begun its first request by then."""
 
+_LARGEST_MESSAGE = 1 << 20
 _READ_AHEAD = 512 * 1024
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]", "host.docker.internal"})
 
@@ -378,6 +379,19 @@ class _Exchange:
         await response.prepare(self._request)
         return self.stream
 
+    async def open_websocket(self) -> WebSocket:
+        response = web.WebSocketResponse(max_msg_size=_LARGEST_MESSAGE, compress=False)
+        if not response.can_prepare(self._request).ok:
+            raise InvalidArgument("this request must be a websocket's handshake (RFC 6455)")
+        response.headers.update(self._headers)
+        task = asyncio.current_task()
+        if task is not None:
+            self._task = task
+            self._streaming.add(task)
+        self.stream = _Stream(response)
+        await response.prepare(self._request)
+        return _WebSocket(response)
+
     def peer(self) -> socket.socket | None:
         transport = self._request.transport
         if not self._local or transport is None:
@@ -394,6 +408,29 @@ class _Exchange:
         transport = self._request.transport
         if transport is not None:
             transport.abort()
+
+
+class _WebSocket:
+    """aiohttp's, which answers pings and closes by itself."""
+
+    def __init__(self, response: web.WebSocketResponse) -> None:
+        self._response = response
+
+    async def receive(self) -> bytes | None:
+        message = await self._response.receive()
+        if message.type is web.WSMsgType.BINARY:
+            data: bytes = message.data
+            return data
+        return message.data.encode() if message.type is web.WSMsgType.TEXT else None
+
+    async def send(self, data: bytes | str, /) -> None:
+        if isinstance(data, bytes):
+            await self._response.send_bytes(data)
+        else:
+            await self._response.send_str(data)
+
+    async def close(self) -> None:
+        await self._response.close()
 
 
 class _Stream:

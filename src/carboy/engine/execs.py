@@ -19,7 +19,7 @@ from carboy.engine.spec.process import environment, merge_env
 from carboy.engine.spec.security import capability_set, parse_security_options
 from carboy.engine.users import read_account_files, resolve
 from carboy.errors import CarboyError, Conflict, InvalidArgument, NotFound
-from carboy.formats import stdcopy
+from carboy.formats import detachkeys, stdcopy
 from carboy.formats.dockerapi.execs import ExecConfig, ExecInspect, ExecProcess
 from carboy.formats.spawner import StepError
 
@@ -60,6 +60,11 @@ class Execs:
             raise InvalidArgument("No exec command specified")
         if any("\0" in word for word in [*config.cmd, *config.env, config.working_dir, config.user]):
             raise InvalidArgument("invalid exec: an argument holds a NUL byte")
+        if config.detach_keys:
+            try:
+                detachkeys.parse(config.detach_keys)
+            except ValueError as error:
+                raise InvalidArgument(f"Invalid escape keys ({config.detach_keys[:80]}) provided") from error
         exec_id = secrets.token_hex(32)
         size = config.console_size
         one = Exec(exec_id, container, config)
@@ -80,8 +85,10 @@ class Execs:
         one = self._find(exec_id)
         _require_running(one.container)
         with self._lock:
+            if one.exit_code is not None:
+                raise Conflict(f"Error: Exec command {exec_id} has already run")
             if one.started:
-                raise Conflict(f"Error: Exec command {exec_id} is already running or has run")
+                raise Conflict(f"Error: Exec command {exec_id} is already running")
             one.started = True
         if console_size is not None:
             one.size = console_size
@@ -115,7 +122,7 @@ class Execs:
             )
         except BaseException as error:
             one.running = False
-            one.exit_code = _exit_code_of(error)
+            self._finish(one, _exit_code_of(error))
             raise
         one.pid = int(reply["pid"])
 
@@ -134,7 +141,7 @@ class Execs:
                 arguments=config.cmd[1:],
                 tty=config.tty,
                 privileged=config.privileged,
-                user=config.user,
+                user=config.user or one.container.document.config.user,
             ),
             open_stdin=config.attach_stdin,
             open_stdout=config.attach_stdout,
@@ -211,10 +218,19 @@ class Execs:
             one = self._execs.get(exec_id)
         if one is None:
             return
-        one.running, one.exit_code = False, exit_code
-        with contextlib.suppress(ValueError):
-            one.container.exec_ids.remove(exec_id)
+        one.running = False
+        self._finish(one, exit_code)
         self._emit(one, "exec_die", {"exitCode": str(exit_code)})
+
+    @staticmethod
+    def _finish(one: Exec, exit_code: int) -> None:
+        one.exit_code = exit_code
+        with contextlib.suppress(ValueError):
+            one.container.exec_ids.remove(one.id)
+
+    def abandon(self, one: Exec) -> None:
+        """Its client went away before it could be started: it never will be."""
+        self._finish(one, 126)
 
     def _container_ended(self, container: Container) -> None:
         with self._lock:
@@ -252,18 +268,20 @@ class ExecHandover:
         except CarboyError as error:
             text = f"{exec_error_text(error)}\r\n".encode()
             with contextlib.suppress(OSError):
-                os.write(client, text if self.tty else stdcopy.frame(2, text))
+                os.write(client, text if self.tty else stdcopy.frame(1, text))
         finally:
             os.close(client)
 
     def abandon(self) -> None:
         """The client went away first: the exec can be started no more."""
-        self._one.exit_code = 126
+        self._execs.abandon(self._one)
 
 
 def exec_error_text(error: CarboyError) -> str:
     """A failed exec in the words that clients match on."""
     text = error.text if isinstance(error, StepError) else str(error)
+    if isinstance(error, StepError) and text.startswith("exec: "):
+        text = f"unable to start container process: {text}"
     return f"OCI runtime exec failed: exec failed: {text}: unknown"
 
 
@@ -275,9 +293,12 @@ def _exit_code_of(error: BaseException) -> int:
 
 
 def _require_running(container: Container) -> None:
-    if container.state is State.PAUSED:
-        raise Conflict(f"Container {container.id} is paused, unpause the container before exec")
-    if container.state is State.RESTARTING:
-        raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
-    if not container.alive:
-        raise Conflict(f"container {container.id} is not running")
+    match container.state:
+        case State.PAUSED:
+            raise Conflict(f"Container {container.id} is paused, unpause the container before exec")
+        case State.RESTARTING:
+            raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
+        case State.RUNNING:
+            return
+        case _:
+            raise Conflict(f"container {container.id} is not running")

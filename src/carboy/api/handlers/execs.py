@@ -16,6 +16,8 @@ async def create(call: Call) -> Answer:
     config, _ = await call.json(ExecConfig)
     if not config.cmd:
         raise InvalidArgument("No exec command specified")
+    if call.version < (1, 42):
+        config.console_size = None
     exec_id = await call.run(lambda: call.backends.execs.create(ref, config))
     return json_reply(IdResponse(id=exec_id), status=201)
 
@@ -24,7 +26,8 @@ async def start(call: Call) -> Answer:
     """`POST /exec/{id}/start`"""
     exec_id = call.variable("id")
     options, _ = await call.json(ExecStart, required=False)
-    size = _console_size(options.console_size)
+    # Docker: no size without a terminal, nor before API 1.42.
+    size = _console_size(options.console_size) if options.tty and call.version >= (1, 42) else None
     handover = await call.services.workers.acquire(
         lambda: call.backends.execs.start(exec_id, tty=options.tty, detach=options.detach, console_size=size),
         abandon,

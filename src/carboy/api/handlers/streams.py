@@ -96,6 +96,7 @@ def _log_options(call: Call) -> LogOptions:
         since=parse_moment(since, now=now) if since not in ("", "0") else None,
         until=parse_moment(until, now=now) if until not in ("", "0") else None,
         tail=_tail(query.text("tail")),
+        joined=query.boolean("joined"),
     )
 
 
