@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "rename": ("rename", "Containers", "Give a container another name"),
     "cp": ("cp", "Containers", "Copy files between a container and this machine"),
     "diff": ("diff", "Containers", "Show what a container has changed in its filesystem"),
+    "port": ("port", "Containers", "Show where a container's ports are published"),
     "export": ("export", "Containers", "Write a container's filesystem to a tar archive"),
     "commit": ("commit", "Images", "Make an image from a container's changes"),
     "images": ("images", "Images", "List images"),
@@ -83,6 +84,7 @@ _CONTAINER = [
     "commit",
     "cp",
     "diff",
+    "port",
     "export",
 ]
 
@@ -133,7 +135,6 @@ LATER = {
     "manifest": _LOGIN,
     "top": _LATER + ": use `carboy exec CONTAINER ps`",
     "stats": _LATER,
-    "port": "publishing ports comes in a later version",
     "update": _LATER,
     "compose": _LATER,
     "container prune": _LATER + ": use `carboy rm $(carboy ps -aq --filter status=exited)`",
@@ -159,6 +160,6 @@ LATER = {
 
 LATER_GROUPED = {
     "image": ("build", "pull", "push"),
-    "container": ("port", "stats", "top", "update"),
+    "container": ("stats", "top", "update"),
 }
 """Docker's grouped forms of those."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from carboy.cli import table
+from carboy.cli import ports, table
 from carboy.client import document
 from carboy.formats import human
 
@@ -98,7 +98,7 @@ def row(item: Json, now: float, *, whole: bool) -> dict[str, str]:
         "Mounts": ",".join(mount if whole or len(mount) <= 15 else mount[:14] + "…" for mount in mounts),
         "Names": ",".join(names if whole else [name for name in names if "/" not in name]),
         "Networks": ",".join(document.child(document.child(item, "NetworkSettings"), "Networks")),
-        "Ports": _ports(document.children(item, "Ports")),
+        "Ports": ports.column(document.children(item, "Ports")),
         "RunningFor": human.ago(created, now),
         "Size": _size(item),
         "State": text(item, "State"),
@@ -115,14 +115,3 @@ def _size(item: Json) -> str:
     size = human.size(document.number(item, "SizeRw"))
     total = document.number(item, "SizeRootFs")
     return f"{size} (virtual {human.size(total)})" if total else size
-
-
-def _ports(ports: list[Json]) -> str:
-    shown = []
-    for port in ports:
-        inside = f"{document.number(port, 'PrivatePort')}/{document.text(port, 'Type')}"
-        outside = document.number(port, "PublicPort")
-        address = document.text(port, "IP")
-        address = f"[{address}]" if ":" in address else address
-        shown.append(f"{address}:{outside}->{inside}" if outside else inside)
-    return ", ".join(shown)

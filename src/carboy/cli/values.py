@@ -122,18 +122,33 @@ def ports(published: list[str], exposed: list[str]) -> tuple[Json, Json]:
         for port in _port_range(item, item):
             open_ports[port] = {}
     for item in published:
-        text, slash, protocol = item.partition("/")
-        left, _colon, inside = text.rpartition(":")
-        address, _colon, outside = left.rpartition(":")
-        inside_ports = _port_range(inside + slash + protocol, item)
+        address, outside, inside = _publish_parts(item)
+        inside_ports = _port_range(inside, item)
         outside_ports = [port.partition("/")[0] for port in _port_range(outside, item)] if outside else []
+        if len(inside_ports) == 1 and len(outside_ports) > 1:
+            outside_ports = [outside]  # any one of them, as the daemon finds it free
         if outside_ports and len(outside_ports) != len(inside_ports):
             raise InvalidArgument(f"invalid --publish {item!r}: the two ranges differ in length")
         for index, port in enumerate(inside_ports):
             open_ports[port] = {}
             host_port = outside_ports[index] if outside_ports else ""
-            bindings.setdefault(port, []).append({"HostIp": address.strip("[]"), "HostPort": host_port})
+            bindings.setdefault(port, []).append({"HostIp": address, "HostPort": host_port})
     return open_ports, bindings
+
+
+def _publish_parts(item: str) -> tuple[str, str, str]:
+    """Address, port of the machine and port inside with its protocol; also of `published=…,target=…`."""
+    if "=" in item:
+        fields = dict(field.partition("=")[::2] for field in item.split(","))
+        if not fields.get("target") or fields.keys() - {"published", "target", "protocol", "mode"}:
+            raise InvalidArgument(
+                f"invalid --publish {item!r}: write published=PORT,target=PORT,protocol=udp"
+            )
+        return "", fields.get("published", ""), f"{fields['target']}/{fields.get('protocol') or 'tcp'}"
+    text, slash, protocol = item.partition("/")
+    left, _colon, inside = text.rpartition(":")
+    address, _colon, outside = left.rpartition(":")
+    return address.removeprefix("[").removesuffix("]"), outside, inside + slash + protocol
 
 
 def _port_range(text: str, whole: str) -> list[str]:
