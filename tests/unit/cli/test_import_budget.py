@@ -47,7 +47,10 @@ BUDGET = {
         }
         | {"carboy.cli.signals"},
     ),
-    "ps": (["ps", "-a"], {"carboy.cli.ps", "carboy.cli.table", "carboy.formats.human", "time"}),
+    "ps": (
+        ["ps", "-a"],
+        {"carboy.cli.ports", "carboy.cli.ps", "carboy.cli.table", "carboy.formats.human", "time"},
+    ),
     "start": (["start", "x"], ATTACHED | {"carboy.cli.start", "carboy.cli.launch", "carboy.cli.each"}),
     "stop": (["stop", "x"], {"carboy.cli.stop", "carboy.cli.each"}),
 }

@@ -120,7 +120,11 @@ def test_ports() -> None:
     assert bindings["80/tcp"] == [{"HostIp": "", "HostPort": "8080"}]
     assert bindings["53/udp"] == [{"HostIp": "127.0.0.1", "HostPort": ""}]
     assert bindings["2001/tcp"] == [{"HostIp": "", "HostPort": "1001"}]
-    for bad in ("0", "70000", "1-2:5", "x", "80/frob"):
+    _, bindings = values.ports(["8000-8010:80", "[::1]:53:53/udp", "published=8080,target=81"], [])
+    assert bindings["80/tcp"] == [{"HostIp": "", "HostPort": "8000-8010"}]
+    assert bindings["53/udp"] == [{"HostIp": "::1", "HostPort": "53"}]
+    assert bindings["81/tcp"] == [{"HostIp": "", "HostPort": "8080"}]
+    for bad in ("0", "70000", "1-3:5-6", "x", "80/frob", "published=1"):
         with pytest.raises(InvalidArgument):
             values.ports([bad], [])
 
