@@ -48,6 +48,9 @@ def main(session: Session, parsed: Parsed) -> int:
 
         render = Template(template).render
     for event in session.client.request("GET", "/events", query).documents():
+        attributes = document.child(document.child(event, "Actor"), "Attributes")
+        if attributes:
+            event["Actor"]["Attributes"] = dict(sorted(attributes.items()))
         session.out(render(event))
     return 0
 
@@ -57,7 +60,8 @@ def line(event: Json) -> str:
     nanoseconds = document.number(event, "timeNano")
     moment = time.localtime(nanoseconds // 10**9)
     zone = time.strftime("%z", moment)
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", moment) + f".{nanoseconds % 10**9:09}{zone[:3]}:{zone[3:]}"
+    zone = "Z" if zone == "+0000" else f"{zone[:3]}:{zone[3:]}"
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", moment) + f".{nanoseconds % 10**9:09}{zone}"
     actor = document.child(event, "Actor")
     attributes = ", ".join(
         f"{key}={value}" for key, value in sorted(document.child(actor, "Attributes").items())

@@ -125,7 +125,7 @@ class _Parser:
         if kind[:2] == "no":
             raise UsageError(f"{shown} is not supported by Carboy yet: leave it out")
         if kind == "bool":
-            self.result.values[name] = _boolean(shown, value)
+            self.result.values[name] = _boolean(row, value)
             return
         if value is None:
             if not self.waiting:
@@ -135,22 +135,28 @@ class _Parser:
             self.result.lists.setdefault(name, []).append(value)
             return
         if kind == "int":
-            _check_integer(shown, value)
+            _check_integer(row, value)
         self.result.values[name] = value
 
 
-def _boolean(shown: str, value: str | None) -> str:
+def _boolean(row: Row, value: str | None) -> str:
     if value is None or value in _TRUE:
         return "true"
     if value in _FALSE:
         return "false"
-    raise UsageError(f"invalid argument {value!r} for {shown}: write true or false")
+    raise UsageError(f"{invalid(row, value)}: write true or false")
 
 
-def _check_integer(shown: str, value: str) -> None:
+def _check_integer(row: Row, value: str) -> None:
     digits = value[1:] if value[:1] in ("-", "+") else value
     if not digits.isascii() or not digits.isdigit() or len(digits) > 18:
-        raise UsageError(f"invalid argument {value!r} for {shown}: write a whole number")
+        raise UsageError(f"{invalid(row, value)}: write a whole number")
+
+
+def invalid(row: Row, value: str) -> str:
+    """Docker's words for a flag's value that is not valid."""
+    name = f"-{row[1]}, --{row[0]}" if row[1] else f"--{row[0]}"
+    return f'invalid argument "{value}" for "{name}" flag'
 
 
 def suggestion(word: str, known: dict[str, Row] | tuple[str, ...]) -> str:

@@ -82,9 +82,20 @@ def _verb(flags: str, verb: str, value: Value) -> str:
         return f"%{flags}{verb}" % (int(value) if verb in "dxXo" else value)
     if verb == "q":
         return f"%{flags}s" % document.scalar(show(value))
+    if verb == "T":
+        return f"%{flags}s" % _type_name(value)
     if verb in "svt":
         return f"%{flags}s" % show(value)
     return f"%!{verb}({show(value)})"
+
+
+def _type_name(value: Value) -> str:
+    """Go's name for a value's type, as far as JSON tells it."""
+    if isinstance(value, dict):
+        return "map[string]interface {}"
+    if isinstance(value, list):
+        return "[]interface {}"
+    return {bool: "bool", str: "string", int: "int", float: "float64"}.get(type(value), "<nil>")
 
 
 def _compare(test: Callable[[Value, Value], bool]) -> Callable[..., bool]:

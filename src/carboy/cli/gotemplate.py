@@ -15,6 +15,7 @@ from carboy.errors import InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     Token = tuple[str, str]
@@ -31,10 +32,32 @@ class TemplateError(InvalidArgument):
         super().__init__(f"template parsing error: {message}")
 
 
+class _NoField(Exception):
+    """A value has no such field."""
+
+
+class Fields(dict[str, "Value"]):
+    """A mapping with methods, which templates call with arguments: {{.Label "name"}}.
+
+    With `other` every field exists: what it answers for those that do not.
+    """
+
+    def __init__(
+        self,
+        fields: dict[str, Any],
+        methods: dict[str, Callable[[str], str]],
+        other: Callable[[str], str] | None = None,
+    ) -> None:
+        super().__init__(fields)
+        self.methods = methods
+        self.other = other
+
+
 class Template:
     """A parsed template; `render` applies it to one value."""
 
     def __init__(self, source: str) -> None:
+        self._source = source
         self._tree, ending = _Parser(_split(source)).block(0)
         if ending:
             raise TemplateError(f"unexpected {{{{{ending}}}}}")
@@ -42,7 +65,7 @@ class Template:
     def render(self, value: Value) -> str:
         """The text for a value."""
         out: list[str] = []
-        _Run(value, out).nodes(self._tree, value)
+        _Run(value, out, self._source).nodes(self._tree, value)
         return "".join(out)
 
 
@@ -86,7 +109,7 @@ def _action_end(source: str, position: int) -> int:
         elif source.startswith("}}", position):
             return position
         position += 1
-    raise TemplateError("unclosed action: }} is missing")
+    raise TemplateError("template: :1: unclosed action: }} is missing")
 
 
 def _tokens(action: str) -> list[Token]:
@@ -280,7 +303,8 @@ def _number(text: str) -> int | float:
 class _Run:
     """One rendering: the output and the variables."""
 
-    def __init__(self, root: Value, out: list[str]) -> None:
+    def __init__(self, root: Value, out: list[str], source: str) -> None:
+        self.source = source
         self.out = out
         self.variables: dict[str, Value] = {"$": root}
 
@@ -341,7 +365,10 @@ class _Run:
         if kind == "dot":
             return dot
         if kind == "get":
-            return _field(self.value(node[1], dot), node[2])
+            try:
+                return _field(self.value(node[1], dot), node[2])
+            except _NoField as error:
+                raise TemplateError(self.place(node) + str(error)) from error
         if kind == "variable":
             if node[1] not in self.variables:
                 raise TemplateError(f"undefined variable {node[1]}")
@@ -350,9 +377,25 @@ class _Run:
             return self.command(("command", [node]), dot, ())
         return node[1]
 
+    def place(self, node: Node) -> str:
+        """Where a field stands in the template, as Go tells it."""
+        names: list[str] = []
+        while node[0] == "get":
+            names.insert(0, node[2])
+            node = node[1]
+        path = "".join("." + name for name in names)
+        before = self.source[: max(self.source.find(path), 0) + (len(names[0]) + 1 if names[1:] else 0)]
+        column = len(before) - (before.rfind("\n") + 1)
+        return f'template: :{before.count(chr(10)) + 1}:{column}: executing "" at <{path}>: '
+
     def command(self, node: Node, dot: Value, piped: tuple[Value, ...]) -> Value:
         terms = node[1]
         if terms[0][0] != "function":
+            if terms[0][0] == "get":
+                target = self.value(terms[0][1], dot)
+                method = target.methods.get(terms[0][2]) if isinstance(target, Fields) else None
+                if method is not None:
+                    return method(*(self.value(term, dot) for term in terms[1:]), *piped)
             if len(terms) > 1 or piped:
                 raise TemplateError("can't give argument to non-function")
             return self.value(terms[0], dot)
@@ -367,11 +410,13 @@ def _field(value: Value, name: str) -> Value:
     if isinstance(value, dict):
         if name in value:
             return value[name]
+        if isinstance(value, Fields) and value.other is not None:
+            return value.other(name)
         # Templates name Go fields, whose case differs from JSON keys: ID and Id, APIVersion and ApiVersion.
         for key in value:
             if key.lower() == name.lower():
                 return value[key]
-        raise TemplateError(f'map has no entry for key "{name}"')
+        raise _NoField(f'map has no entry for key "{name}"')
     if value is None:
-        raise TemplateError(f"nil pointer evaluating .{name}")
-    raise TemplateError(f"can't evaluate field {name} in {show(value)[:60]}")
+        raise _NoField(f"nil pointer evaluating .{name}")
+    raise _NoField(f"can't evaluate field {name} in {show(value)[:60]}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 
 from carboy.cli import table
-from carboy.cli.ps import labels
 from carboy.cli.tag import split_tag
 from carboy.client import document
 from carboy.formats import human
@@ -46,6 +45,13 @@ COLUMNS = (
     ("Size", "SIZE"),
 )
 
+RAW = """repository: {{.Repository}}
+tag: {{.Tag}}
+image_id: {{.ID}}
+created_at: {{.CreatedAt}}
+virtual_size: {{.Size}}
+"""
+
 
 def main(session: Session, parsed: Parsed) -> int:
     """List images, one row per name."""
@@ -59,7 +65,12 @@ def main(session: Session, parsed: Parsed) -> int:
     rows = [row for item in found for row in rows_of(item, now, whole=whole, digests=digests)]
     columns = COLUMNS if digests else tuple(column for column in COLUMNS if column[0] != "Digest")
     table.show(
-        session, rows, columns, template=parsed.text("format"), quiet="ID" if parsed.flag("quiet") else ""
+        session,
+        rows,
+        columns,
+        template=parsed.text("format"),
+        quiet="ID" if parsed.flag("quiet") else "",
+        raw="image_id: {{.ID}}" if parsed.flag("quiet") else RAW,
     )
     return 0
 
@@ -69,15 +80,16 @@ def rows_of(item: Json, now: float, *, whole: bool, digests: bool) -> list[dict[
     created, image = document.number(item, "Created"), document.text(item, "Id")
     size = human.size(document.number(item, "Size"))
     common = {
-        "Containers": "N/A",
+        "Containers": "N/A"
+        if document.number(item, "Containers") < 0
+        else str(document.number(item, "Containers")),
         "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(created)),
         "CreatedSince": human.ago(created, now),
         "ID": image if whole else image.removeprefix("sha256:")[:12],
-        "Labels": labels(item),
         "SharedSize": "N/A",
         "Size": size,
         "UniqueSize": "N/A",
-        "VirtualSize": size,
+        "VirtualSize": human.size(document.number(item, "Size"), 4),
     }
     known = {
         name: digest

@@ -54,7 +54,7 @@ def show_all(session: Session, parsed: Parsed, kinds: tuple[str, ...]) -> int:
                 find(session, name, kinds, size=parsed.flag("size"), platform=parsed.text("platform"))
             )
         except ServerError as error:
-            failures.append(f"Error response from daemon: {error}" if error.status else f"error: {error}")
+            failures.append(f"Error response from daemon: {error}" if error.status else f"Error: {error}")
     show(session, found, parsed.text("format"))
     for failure in failures:
         session.fail(failure)
@@ -75,7 +75,7 @@ def find(
         except ServerError as error:
             if error.status != 404 or len(kinds) == 1:
                 raise
-    raise ServerError(f"no such object: {name}", 0)
+    raise ServerError(f"No such object: {name}", 0)
 
 
 def show(session: Session, found: list[Json], template: str) -> None:
@@ -87,12 +87,25 @@ def show(session: Session, found: list[Json], template: str) -> None:
     if not template:
         return
     if template == "json":
-        template = "{{json .}}"
+        from carboy.cli.gofunctions import to_json
+
+        session.out(to_json(list(found)))
+        return
     from carboy.cli.gotemplate import Template
 
     parsed = Template(template.replace("\\t", "\t").replace("\\n", "\n"))
     for item in found:
         session.out(parsed.render(item))
+
+
+def show_one(session: Session, value: Json, template: str) -> None:
+    """A document that is no list: by a template, or `json`."""
+    if template == "json":
+        from carboy.cli.gofunctions import to_json
+
+        session.out(to_json(value))
+        return
+    show(session, [value], template)
 
 
 def platform_document(text: str) -> str:

@@ -66,12 +66,10 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except CarboyError as error:
-        return _fail(_worded(error), 125 if name in ("run", "create") else 1, debug=debug)
+        return _fail(_worded(error), 125 if name == "run" else 1, debug=debug)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(
-            f"{where}{error.strerror or error}", 125 if name in ("run", "create") else 1, debug=debug
-        )
+        return _fail(f"{where}{error.strerror or error}", 125 if name == "run" else 1, debug=debug)
     except Exception as error:
         return _fail(f"a bug in carboy {name}: {error!r} (run again with --debug)", 125, debug=debug)
 
@@ -97,10 +95,10 @@ def find(arguments: list[str]) -> tuple[str, list[str]]:
         if arguments[1] in LATER_GROUPED.get(word, ()):
             raise _absent(pair, LATER[arguments[1]])
         known = tuple(key.split(" ")[1] for key in (*COMMANDS, *ALIASES) if key.startswith(word + " "))
-        raise flags.UsageError(f"unknown command: {pair}" + flags.suggestion(arguments[1], known), 1)
+        raise flags.UsageError(f"unknown command: carboy {pair}" + flags.suggestion(arguments[1], known), 1)
     if word in LATER:
         raise _absent(word, LATER[word])
-    raise flags.UsageError(f"unknown command: {word}" + flags.suggestion(word, tuple(COMMANDS)), 1)
+    raise flags.UsageError(f"unknown command: carboy {word}" + flags.suggestion(word, tuple(COMMANDS)), 1)
 
 
 def _absent(name: str, reason: str) -> Unsupported:
@@ -160,12 +158,16 @@ def _check_count(name: str, count: int, least: int, most: int | None) -> None:
     if least <= count and (most is None or count <= most):
         return
     if most == 0:
-        raise flags.UsageError(f"{name} accepts no arguments", 1)
+        raise flags.UsageError(f"'carboy {name}' accepts no arguments", 1)
     if least == most:
-        raise flags.UsageError(f"{name} requires exactly {least} argument{'s' * (least != 1)}", 1)
-    if count < least:
-        raise flags.UsageError(f"{name} requires at least {least} argument{'s' * (least != 1)}", 1)
-    raise flags.UsageError(f"{name} accepts at most {most} argument{'s' * (most != 1)}", 1)
+        wanted = f"{least} argument{'s' * (least != 1)}"
+    elif most is None:
+        wanted = f"at least {least} argument{'s' * (least != 1)}"
+    elif least == 0:
+        wanted = f"at most {most} argument{'s' * (most != 1)}"
+    else:
+        wanted = f"at least {least} and at most {most} arguments"
+    raise flags.UsageError(f"'carboy {name}' requires {wanted}", 1)
 
 
 def _help(words: list[str], *, wanted: bool) -> int:

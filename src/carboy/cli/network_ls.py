@@ -24,6 +24,11 @@ carboy network ls
 """
 
 
+RAW = """network_id: {{.ID}}
+name: {{.Name}}
+driver: {{.Driver}}
+scope: {{.Scope}}
+"""
 COLUMNS = (("ID", "NETWORK ID"), ("Name", "NAME"), ("Driver", "DRIVER"), ("Scope", "SCOPE"))
 
 
@@ -33,9 +38,10 @@ def main(session: Session, parsed: Parsed) -> int:
     whole = parsed.flag("no-trunc")
     rows = [
         {
-            "CreatedAt": document.text(item, "Created"),
+            "CreatedAt": created(document.text(item, "Created")),
             "Driver": document.text(item, "Driver"),
             "ID": document.text(item, "Id") if whole else document.text(item, "Id")[:12],
+            "IPv4": str(document.flag(item, "EnableIPv4")).lower(),
             "IPv6": str(document.flag(item, "EnableIPv6")).lower(),
             "Internal": str(document.flag(item, "Internal")).lower(),
             "Labels": labels(item),
@@ -46,6 +52,21 @@ def main(session: Session, parsed: Parsed) -> int:
     ]
     rows.sort(key=lambda row: row["Name"])
     table.show(
-        session, rows, COLUMNS, template=parsed.text("format"), quiet="ID" if parsed.flag("quiet") else ""
+        session,
+        rows,
+        COLUMNS,
+        template=parsed.text("format"),
+        quiet="ID" if parsed.flag("quiet") else "",
+        raw="network_id: {{.ID}}" if parsed.flag("quiet") else RAW,
     )
     return 0
+
+
+def created(stamp: str) -> str:
+    """RFC 3339 in UTC as Go prints a time."""
+    day, letter, clock = stamp.partition("T")
+    if not letter or not clock.endswith("Z"):
+        return stamp
+    clock, point, fraction = clock[:-1].partition(".")
+    fraction = fraction.rstrip("0")
+    return f"{day} {clock}{point if fraction else ''}{fraction} +0000 UTC"

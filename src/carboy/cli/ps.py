@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from carboy.cli import ports, table
+from carboy.cli import table
 from carboy.client import document
 from carboy.formats import human
 
@@ -46,13 +46,23 @@ COLUMNS = (
     ("Names", "NAMES"),
 )
 SIZE_COLUMN = (("Size", "SIZE"),)
+RAW = """container_id: {{.ID}}
+image: {{.Image}}
+command: {{.Command}}
+created_at: {{.CreatedAt}}
+state: {{.State}}
+status: {{.Status}}
+names: {{.Names}}
+labels: {{.Labels}}
+ports: {{.Ports}}
+"""
 
 
 def main(session: Session, parsed: Parsed) -> int:
     """List containers."""
     template = parsed.text("format")
     last = 1 if parsed.flag("latest") else parsed.number("last", -1)
-    size = parsed.flag("size") or ".Size" in template
+    size = parsed.flag("size") or ".Size" in template or "{{json .}}" in template
     query: tuple[tuple[str, str], ...] = table.filters(parsed.list("filter"))
     if parsed.flag("all"):
         query += (("all", "1"),)
@@ -62,12 +72,16 @@ def main(session: Session, parsed: Parsed) -> int:
         query += (("size", "1"),)
     found = document.objects(session.client.get("/containers/json", query))
     now, whole = time.time(), parsed.flag("no-trunc")
+    if parsed.flag("quiet") and template not in ("", "table", "raw"):
+        session.warn("WARNING: Ignoring custom format, because both --format and --quiet are set.")
+        template = ""
     if parsed.flag("quiet") and not template:
         rows = [{"ID": _id(item, whole)} for item in found]
     else:
         rows = [row(item, now, whole=whole) for item in found]
     columns = COLUMNS + SIZE_COLUMN if size else COLUMNS
-    table.show(session, rows, columns, template=template, quiet="ID" if parsed.flag("quiet") else "")
+    raw = "container_id: {{.ID}}" if parsed.flag("quiet") else RAW + ("size: {{.Size}}\n" if size else "")
+    table.show(session, rows, columns, template=template, quiet="ID" if parsed.flag("quiet") else "", raw=raw)
     return 0
 
 
@@ -81,6 +95,7 @@ def row(item: Json, now: float, *, whole: bool) -> dict[str, str]:
     text = document.text
     created = document.number(item, "Created")
     command = text(item, "Command")
+    # a container that other ones name by links has further names with a second slash
     names = [name.removeprefix("/") for name in document.strings(item, "Names")]
     mounts = [text(mount, "Name") or text(mount, "Source") for mount in document.children(item, "Mounts")]
     image = text(item, "Image")
@@ -98,12 +113,20 @@ def row(item: Json, now: float, *, whole: bool) -> dict[str, str]:
         "Mounts": ",".join(mount if whole or len(mount) <= 15 else mount[:14] + "…" for mount in mounts),
         "Names": ",".join(names if whole else [name for name in names if "/" not in name]),
         "Networks": ",".join(document.child(document.child(item, "NetworkSettings"), "Networks")),
-        "Ports": ports.column(document.children(item, "Ports")),
+        "Ports": _ports(document.children(item, "Ports")),
         "RunningFor": human.ago(created, now),
         "Size": _size(item),
         "State": text(item, "State"),
         "Status": text(item, "Status"),
     }
+
+
+def _ports(found: list[Json]) -> str:
+    if not found:
+        return ""
+    from carboy.cli import ports  # only containers that have some need it
+
+    return ports.column(found)
 
 
 def labels(item: Json) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from carboy.cli.session import Session
 
     Row = dict[str, str]
@@ -37,16 +39,20 @@ def show(
     *,
     template: str = "",
     quiet: str = "",
+    raw: str = "",
 ) -> None:
-    """Print rows: one field only with `quiet`, else by the template, else as a table of (field, header)."""
+    """Print rows: one field only with `quiet`, else by the template, else as a table of (field, header).
+
+    `raw` is the template of `--format raw`.  Rows with "Labels" also answer {{.Label "name"}}.
+    """
     if quiet and template in ("", "table"):
         lines = [row[quiet] for row in rows]
     elif template == "json":
         from carboy.cli.gofunctions import to_json
 
-        lines = [to_json(row) for row in rows]
+        lines = [escaped(to_json(dict(sorted(row.items())))) for row in rows]
     elif template and template != "table":
-        lines = _templated(rows, columns, template)
+        lines = _templated(rows, columns, raw if template == "raw" and raw else template)
     else:
         cells = [[row[field] for field, _header in columns] for row in rows]
         lines = align([[header for _field, header in columns], *cells])
@@ -55,29 +61,43 @@ def show(
 
 
 def _templated(rows: list[Row], columns: tuple[tuple[str, str], ...], template: str) -> list[str]:
-    from carboy.cli.gotemplate import Template
+    from carboy.cli.gotemplate import Fields, Template
 
     with_header = template.startswith("table")
     if with_header:
         template = template[5:].lstrip()
     template = template.replace("\\t", "\t").replace("\\n", "\n")
     parsed = Template(template)
-    lines = [parsed.render(row) for row in rows]
+    lines = [parsed.render(Fields(row, {"Label": _label_of(row)})) for row in rows]
     if not with_header:
         return lines
     named = dict(columns)
-    header = parsed.render(_Headers(named))
+    header = parsed.render(
+        Fields(
+            {}, {"Label": _label_header}, lambda name: named.get(name) or HEADERS.get(name) or name.upper()
+        )
+    )
     return align([line.split("\t") for line in (header, *lines)])
 
 
-class _Headers(dict[str, str]):
-    """Every field as its header; an unknown one too."""
+def _label_of(row: Row) -> Callable[[str], str]:
+    """What {{.Label "name"}} answers for a row."""
 
-    def __contains__(self, key: object) -> bool:
-        return True
+    def value(name: str) -> str:
+        pairs = (label.partition("=") for label in row.get("Labels", "").split(","))
+        return next((text for key, _equals, text in pairs if key == name), "")
 
-    def __missing__(self, key: str) -> str:
-        return HEADERS.get(key) or key.upper()
+    return value
+
+
+def _label_header(name: str) -> str:
+    """The last word of a label's name, as a header."""
+    return name.rpartition(".")[2].replace("-", " ").replace("_", " ")
+
+
+def escaped(text: str) -> str:
+    """JSON as Go writes it for lists: safe inside a page."""
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def align(rows: list[list[str]]) -> list[str]:
@@ -85,12 +105,21 @@ def align(rows: list[list[str]]) -> list[str]:
     widths = [10] * max(map(len, rows))
     for row in rows:
         for index, cell in enumerate(row[:-1]):
-            widths[index] = max(widths[index], len(cell) + 3)
+            widths[index] = max(widths[index], width(cell) + 3)
     lines = []
     for row in rows:
-        padded = [cell.ljust(widths[index]) for index, cell in enumerate(row[:-1])]
+        padded = [cell + " " * (widths[index] - width(cell)) for index, cell in enumerate(row[:-1])]
         lines.append("".join([*padded, row[-1]]))
     return lines
+
+
+def width(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(one) else 2 if east_asian_width(one) in "WF" else 1 for one in text)
 
 
 def filters(items: list[str]) -> tuple[tuple[str, str], ...]:
@@ -104,6 +133,7 @@ def filters(items: list[str]) -> tuple[tuple[str, str], ...]:
     for item in items:
         name, equals, value = item.partition("=")
         if not equals:
-            raise UsageError(f"invalid filter {item!r}: write NAME=VALUE")
+            why = "bad format of filter (expected name=value)"
+            raise UsageError(f'invalid argument "{item}" for "-f, --filter" flag: {why}')
         result.setdefault(name.strip().lower(), {})[value.strip()] = True
     return (("filters", encode(result).decode()),)

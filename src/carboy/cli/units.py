@@ -71,7 +71,8 @@ def _parse_date(text: str, what: str) -> str:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise InvalidArgument(
-            f"invalid {what} {text!r}: write 2024-01-31T12:00:00Z, 42m or Unix seconds"
+            f'{what}: failed to parse value as time or duration: "{text}": '
+            "write 2024-01-31T12:00:00Z, 42m or Unix seconds"
         ) from error
     return f"{moment.timestamp():.9f}"  # without a zone: local time, as Docker
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from carboy import __version__
@@ -26,7 +27,15 @@ carboy version -f '{{.Server.Version}}'
 def main(session: Session, parsed: Parsed) -> int:
     """Print both versions; the client's also when no daemon answers."""
     python = ".".join(map(str, sys.version_info[:3]))
-    client: Json = {"Version": __version__, "ApiVersion": "1.51", "PythonVersion": python, "Os": sys.platform}
+    client: Json = {
+        "Version": __version__,
+        "ApiVersion": "1.51",
+        "DefaultAPIVersion": "1.51",
+        "PythonVersion": python,
+        "Os": sys.platform,
+        "Arch": os.uname().machine,
+        "Context": session.context,
+    }
     failure: CarboyError | None = None
     server: Json | None = None
     try:
@@ -35,9 +44,9 @@ def main(session: Session, parsed: Parsed) -> int:
         failure = error
     template = parsed.text("format")
     if template:
-        from carboy.cli.inspect import show
+        from carboy.cli.inspect import show_one
 
-        show(session, [{"Client": client, "Server": server}], template)
+        show_one(session, {"Client": client, "Server": server}, template)
     else:
         session.out("Client: Carboy\n" + _lines(client))
         if server is not None:
@@ -58,6 +67,7 @@ _NAMES = (
     ("KernelVersion", "Kernel"),
     ("Os", "OS"),
     ("Arch", "Architecture"),
+    ("Context", "Context"),
 )
 
 

@@ -36,16 +36,26 @@ def main(session: Session, parsed: Parsed) -> int:
     reply = session.client.get_object("/volumes", table.filters(parsed.list("filter")))
     rows = [
         {
+            "Availability": "N/A",
             "Driver": document.text(item, "Driver"),
+            "Group": "N/A",
             "Labels": labels(item),
+            "Links": "N/A",
             "Mountpoint": document.text(item, "Mountpoint"),
             "Name": document.text(item, "Name"),
             "Scope": document.text(item, "Scope"),
+            "Size": "N/A",
+            "Status": "N/A",
         }
         for item in document.children(reply, "Volumes")
     ]
     rows.sort(key=lambda row: row["Name"])
     table.show(
-        session, rows, COLUMNS, template=parsed.text("format"), quiet="Name" if parsed.flag("quiet") else ""
+        session,
+        rows,
+        COLUMNS,
+        template=parsed.text("format"),
+        quiet="Name" if parsed.flag("quiet") else "",
+        raw="name: {{.Name}}" if parsed.flag("quiet") else "name: {{.Name}}\ndriver: {{.Driver}}\n",
     )
     return 0

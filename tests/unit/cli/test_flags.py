@@ -56,8 +56,8 @@ def test_flags_after_the_image_belong_to_the_command() -> None:
         (["--xyzzyxyzzy"], "unknown flag: --xyzzyxyzzy"),
         (["-z"], "unknown shorthand flag: 'z' in -z"),
         (["--name"], "flag needs an argument: --name"),
-        (["--time", "1x"], "invalid argument '1x' for --time"),
-        (["--tty=maybe"], "invalid argument 'maybe' for --tty"),
+        (["--time", "1x"], 'invalid argument "1x" for "-n, --time" flag'),
+        (["--tty=maybe"], 'invalid argument "maybe" for "-t, --tty" flag'),
         (["--gpus", "all"], "--gpus is not supported by Carboy yet"),
     ],
 )
