@@ -182,6 +182,7 @@ def serve(
                 networks=engine.networks,
                 system=engine.system,
                 events=engine.events,
+                upkeep=engine.upkeep,
                 files=engine.files,
             )
             _tell_addresses(listeners, settings)

@@ -36,6 +36,7 @@ from carboy.formats.dockerapi.system import DiskUsage, Event, Info, PingFacts, V
 from carboy.formats.dockerapi.times import ZERO_TIME, rfc3339
 from carboy.formats.dockerapi.volumes import Volume, VolumeCreateRequest, VolumeList, VolumesPruned
 from support.fake_files import FakeFiles
+from support.fake_upkeep import FakeUpkeep
 
 NOW = 1_700_000_000_000_000_000
 
@@ -126,6 +127,9 @@ class FakeContainers:
             ):
                 return container
         raise NotFound(f"No such container: {unsafe_ref}")
+
+    def all(self) -> list[FakeContainer]:
+        return [*self.items.values()]
 
     def create(self, request: CreateRequest, *, name: str | None, platform: str | None) -> CreateResponse:
         if request.image not in ("busybox", "busybox:latest"):
@@ -467,7 +471,7 @@ class FakeSystem:
             server_version="test",
         )
 
-    def disk_usage(self) -> DiskUsage:
+    def disk_usage(self, unsafe_kinds: list[str]) -> DiskUsage:
         return DiskUsage()
 
     def reset(self) -> None:
@@ -521,6 +525,7 @@ class FakeBackend:
         self.fake_images = FakeImages(self)
         self.fake_events = FakeEvents()
         self.fake_system = FakeSystem()
+        self.fake_upkeep = FakeUpkeep(self.fake_containers)
         self.backends = Backends(
             containers=self.fake_containers,
             files=FakeFiles(self.fake_containers.find),
@@ -530,6 +535,7 @@ class FakeBackend:
             networks=FakeNetworks(),
             system=self.fake_system,
             events=self.fake_events,
+            upkeep=self.fake_upkeep,
         )
 
     def emit(self, kind: str, action: str, object_id: str, attributes: dict[str, str]) -> None:

@@ -29,8 +29,17 @@ from carboy.formats.dockerapi.filters import Filters
 from carboy.formats.dockerapi.images import DeletedImage, HistoryItem, ImageInspect, ImageSummary
 from carboy.formats.dockerapi.networks import Network
 from carboy.formats.dockerapi.progress import ProgressMessage
+from carboy.formats.dockerapi.stats import ContainerStats
 from carboy.formats.dockerapi.streams import AttachOptions, LogOptions
 from carboy.formats.dockerapi.system import DiskUsage, Event, Info, PingFacts, Version
+from carboy.formats.dockerapi.upkeep import (
+    BuildCachePruned,
+    ContainersPruned,
+    ImagesPruned,
+    ProcessList,
+    UpdateRequest,
+    UpdateResponse,
+)
 from carboy.formats.dockerapi.volumes import Volume, VolumeCreateRequest, VolumeList, VolumesPruned
 
 Cancel = Callable[[], None]
@@ -248,10 +257,30 @@ class System(Protocol):
     def version(self) -> Version: ...
     def info(self) -> Info: ...
     def ping(self) -> PingFacts: ...
-    def disk_usage(self) -> DiskUsage: ...
+    def disk_usage(self, unsafe_kinds: builtins.list[str]) -> DiskUsage: ...
 
     def reset(self) -> None:
         """Remove everything Carboy made; the daemon ends afterwards."""
+
+
+class Upkeep(Protocol):
+    """Looking after what there is: figures, processes, limits, prunes."""
+
+    def stats(
+        self,
+        unsafe_ref: str,
+        *,
+        stream: bool,
+        one_shot: bool,
+        deliver: Callable[[ContainerStats | None], None],
+    ) -> Cancel:
+        """Deliver figures from any thread: once, or each second until cancelled; None at the end."""
+
+    def top(self, unsafe_ref: str, unsafe_arguments: str) -> ProcessList: ...
+    def update(self, unsafe_ref: str, request: UpdateRequest) -> UpdateResponse: ...
+    def prune_containers(self, filters: Filters) -> ContainersPruned: ...
+    def prune_images(self, filters: Filters) -> ImagesPruned: ...
+    def prune_build_cache(self, filters: Filters) -> BuildCachePruned: ...
 
 
 class Events(Protocol):
@@ -279,3 +308,4 @@ class Backends:
     networks: Networks
     system: System
     events: Events
+    upkeep: Upkeep

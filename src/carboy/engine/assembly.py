@@ -25,6 +25,7 @@ from carboy.engine.portkeeper import PortKeeper
 from carboy.engine.ports import Ports
 from carboy.engine.spec.facts import read_facts
 from carboy.engine.system import System
+from carboy.engine.upkeep import Upkeep
 from carboy.engine.volumes import Volumes
 from carboy.errors import CarboyError, InvalidArgument
 from carboy.formats import seccomp
@@ -76,6 +77,7 @@ class Engine:
         self.images.set_containers(self.containers)
         self.files = ContainerFiles(parts, self.containers, self.containers.lifecycle.emit)
         self.execs = Execs(self.containers, facts)
+        self.upkeep = Upkeep(paths, facts, self.containers, self.images, self.events)
         self.networks = Networks(self.network, self.containers.index)
         self.system = System(
             paths,
@@ -104,6 +106,7 @@ class Engine:
         """End everything of ours; containers run on."""
         if self._background is not None:
             self._background.join(30)
+        self.upkeep.close()
         self.containers.lifecycle.close()
         self.events.close()
         self.ports.close()

@@ -13,13 +13,13 @@ from collections.abc import Callable
 import msgspec
 
 import carboy
+from carboy.engine import usage
 from carboy.engine.containers.service import Containers
 from carboy.engine.containers.states import State
 from carboy.engine.events import Events
 from carboy.engine.images.service import ImageService
 from carboy.engine.volumes import Volumes
 from carboy.errors import CarboyError, Unavailable
-from carboy.formats.dockerapi.filters import Filters
 from carboy.formats.dockerapi.system import (
     AddressPool,
     Component,
@@ -172,14 +172,10 @@ class System:
             options.append("name=no-new-privileges")
         return options
 
-    def disk_usage(self) -> DiskUsage:
-        """What takes how much space."""
-        images, layers_size = self._images.usage()
-        return DiskUsage(
-            layers_size=layers_size,
-            images=images,
-            containers=self._containers.list(all=True, limit=None, size=True, filters=Filters()),
-            volumes=self._volumes.usage(),
+    def disk_usage(self, unsafe_kinds: list[str]) -> DiskUsage:
+        """What takes how much space: of the kinds that are named, of all when none is."""
+        return usage.disk_usage(
+            usage.parse_kinds(unsafe_kinds), self._containers, self._images, self._volumes
         )
 
     def reset(self) -> None:

@@ -8,12 +8,15 @@ import errno
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import msgspec
 
 from carboy.engine.events import Events
 from carboy.engine.spec.mounts import check_volume_name, random_volume_name
+from carboy.engine.usage import directory_size, in_parallel
 from carboy.engine.volumecopy import copy_directory
 from carboy.engine.volumemounts import VolumeMounts, bound_path, check_options, is_read_only
 from carboy.errors import Conflict, InvalidArgument, NotFound
@@ -203,30 +206,30 @@ class Volumes:
         filters.require_known(("label", "label!", "all"))
         everything = filters.boolean("all", default=False)
         result = VolumesPruned()
-        with self._lock:
-            used = {name for name, _ in self.users()}
-            for document in list(self._volumes.values()):
-                wanted = everything or _ANONYMOUS in document.labels
-                if (
-                    wanted
-                    and document.name not in used
-                    and filters.labels(document.labels)
-                    and filters.without_labels(document.labels)
-                ):
-                    result.space_reclaimed += _size(self._paths.volume_data(document.name))
-                    self._delete(document)
+        used = {name for name, _ in self.users()}
+        for document in list(self._volumes.values()):
+            wanted = everything or _ANONYMOUS in document.labels
+            if (
+                wanted
+                and document.name not in used
+                and filters.labels(document.labels)
+                and filters.without_labels(document.labels)
+            ):
+                size = directory_size(self._paths.volume_data(document.name))  # long: without the lock
+                with contextlib.suppress(Conflict, NotFound):
+                    self.remove(document.name, force=False)
                     result.volumes_deleted.append(document.name)
+                    result.space_reclaimed += size
+        self._events.publish("volume", "prune", "", {"reclaimed": str(result.space_reclaimed)})
         return result
 
     def usage(self) -> builtins.list[Volume]:
         """Every volume with its size and its number of users."""
-        users = list(self.users())
-        found = []
-        for document in list(self._volumes.values()):
-            volume = self._shown(document)
-            count = sum(1 for name, _ in users if name == document.name)
-            volume.usage_data = UsageData(size=_size(volume.mountpoint), ref_count=count)
-            found.append(volume)
+        counts = Counter(name for name, _ in self.users())
+        found = [self._shown(document) for document in list(self._volumes.values())]
+        sizes = in_parallel([partial(directory_size, volume.mountpoint) for volume in found])
+        for volume, size in zip(found, sizes, strict=True):
+            volume.usage_data = UsageData(size=size, ref_count=counts[volume.name])
         return found
 
     # -- inside
@@ -294,17 +297,3 @@ def _copy_from_image(rootfs: int, unsafe_path: str, target: int) -> None:
         copy_directory(source, target)
     finally:
         os.close(source)
-
-
-def _size(path: str) -> int:
-    total = 0
-    try:
-        with os.scandir(path) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    total += _size(entry.path)
-                else:
-                    total += entry.stat(follow_symlinks=False).st_size
-    except OSError:
-        return total
-    return total

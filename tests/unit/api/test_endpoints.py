@@ -68,7 +68,6 @@ def test_what_is_not_supported_says_so(client: Client) -> None:
     for method, path in [
         ("POST", "/build"),
         ("POST", "/images/create?fromImage=x"),
-        ("GET", "/containers/x/stats"),
     ]:
         status, reply = client.json(method, path)
         assert status == 501

@@ -59,7 +59,8 @@ def _as_of(info: Info, version: Version) -> None:
 
 async def disk_usage(call: Call) -> Answer:
     """`GET /system/df`"""
-    return json_reply(await call.run_slow(call.backends.system.disk_usage))
+    kinds = call.query.all("type") if call.version >= (1, 42) else []
+    return json_reply(await call.run_slow(lambda: call.backends.system.disk_usage(kinds)))
 
 
 async def reset(call: Call) -> Answer:

@@ -35,4 +35,6 @@ async def remove(call: Call) -> Answer:
 async def prune(call: Call) -> Answer:
     """`POST /volumes/prune`"""
     filters = call.query.filters()
+    if call.version < (1, 42) and "all" not in filters:
+        filters = filters.having("all", "true")  # anonymous ones only came with 1.42
     return json_reply(await call.run_slow(lambda: call.backends.volumes.prune(filters)))

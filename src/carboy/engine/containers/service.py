@@ -10,11 +10,13 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from carboy.digest import Digest
+from carboy.engine import usage
 from carboy.engine.containers import health, views
 from carboy.engine.containers.bundle import ensure_bind_source, signal_number
 from carboy.engine.containers.creating import (
@@ -403,9 +405,11 @@ class Containers:
             self.index.all(), self._parts.paths, self.lifecycle, everything=all, limit=limit, filters=filters
         )
         if size:
-            for container, summary in found:
-                summary.size_rw = self._parts.snapshots.usage(container.id)
-                summary.size_root_fs = summary.size_rw + self._image_size(container)
+            uppers = [self._parts.paths.upper(container.id) for container, _ in found]
+            sizes = usage.in_parallel(partial(usage.directory_size, upper) for upper in uppers)
+            for (container, summary), written in zip(found, sizes, strict=True):
+                summary.size_rw = written
+                summary.size_root_fs = written + self._image_size(container)
         return [summary for _, summary in found]
 
     def inspect(self, unsafe_ref: str, *, size: bool) -> ContainerInspect:
@@ -415,7 +419,7 @@ class Containers:
             container, self._parts.paths, driver=self._driver, log_path=self.lifecycle.log_path(container)
         )
         if size:
-            found.size_rw = self._parts.snapshots.usage(container.id)
+            found.size_rw = usage.directory_size(self._parts.paths.upper(container.id))
             found.size_root_fs = found.size_rw + self._image_size(container)
         return found
 

@@ -63,6 +63,10 @@ class Filters:
         """The values of one filter, empty when it is absent."""
         return self._values.get(name, [])
 
+    def having(self, name: str, value: str) -> "Filters":
+        """The same with one more value."""
+        return Filters({**self._values, name: [*self.get(name), value]})
+
     def require_known(self, known: Iterable[str]) -> None:
         """Refuse a filter that the endpoint does not have."""
         for name in self._values:

@@ -14,14 +14,14 @@ class Figures(msgspec.Struct, kw_only=True):
     """The base of what is in a frame."""
 
 
-class PidsStats(Figures, omit_defaults=True):
+class PidsStats(Figures, kw_only=True, omit_defaults=True):
     """Processes and threads."""
 
     current: int = 0
     limit: int = 0
 
 
-class BlkioEntry(Figures):
+class BlkioEntry(Figures, kw_only=True):
     """What one device has done."""
 
     major: int
@@ -30,7 +30,7 @@ class BlkioEntry(Figures):
     value: int
 
 
-class BlkioStats(Figures):
+class BlkioStats(Figures, kw_only=True):
     """Input and output; lists that the kernel does not offer are empty on v1, null on v2."""
 
     io_service_bytes_recursive: list[BlkioEntry] | None = None
@@ -43,7 +43,7 @@ class BlkioStats(Figures):
     sectors_recursive: list[BlkioEntry] | None = None
 
 
-class CpuUsage(Figures):
+class CpuUsage(Figures, kw_only=True):
     """Processor time in nanoseconds."""
 
     total_usage: int = 0
@@ -52,7 +52,7 @@ class CpuUsage(Figures):
     usage_in_usermode: int = 0
 
 
-class ThrottlingData(Figures):
+class ThrottlingData(Figures, kw_only=True):
     """How often a quota held the container up."""
 
     periods: int = 0
@@ -60,7 +60,7 @@ class ThrottlingData(Figures):
     throttled_time: int = 0
 
 
-class CpuStats(Figures):
+class CpuStats(Figures, kw_only=True):
     """The container's processor time, and the whole machine's."""
 
     cpu_usage: CpuUsage = msgspec.field(default_factory=CpuUsage)
@@ -69,7 +69,7 @@ class CpuStats(Figures):
     throttling_data: ThrottlingData = msgspec.field(default_factory=ThrottlingData)
 
 
-class MemoryStats(Figures, omit_defaults=True):
+class MemoryStats(Figures, kw_only=True, omit_defaults=True):
     """Memory in bytes; `stats` is the kernel's memory.stat."""
 
     usage: int = 0
@@ -79,7 +79,7 @@ class MemoryStats(Figures, omit_defaults=True):
     limit: int = 0
 
 
-class NetworkStats(Figures):
+class NetworkStats(Figures, kw_only=True):
     """One interface."""
 
     rx_bytes: int = 0
@@ -92,7 +92,7 @@ class NetworkStats(Figures):
     tx_dropped: int = 0
 
 
-class ContainerStats(Figures):
+class ContainerStats(Figures, kw_only=True):
     """One frame; `name` has its leading slash.  All of the rest is empty while nothing runs."""
 
     read: str = ZERO_TIME

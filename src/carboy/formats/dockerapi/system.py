@@ -257,11 +257,11 @@ class BuildCacheRecord(Document, kw_only=True):
 
 
 class DiskUsage(Document, kw_only=True):
-    """The body of `GET /system/df`."""
+    """The body of `GET /system/df`; null is what was not asked for."""
 
     layers_size: int = 0
-    images: list[ImageSummary] = field(default_factory=list)
-    containers: list[ContainerSummary] = field(default_factory=list)
-    volumes: list[Volume] = field(default_factory=list)
-    build_cache: list[BuildCacheRecord] = field(default_factory=list)
+    images: list[ImageSummary] | None = field(default_factory=list)
+    containers: list[ContainerSummary] | None = field(default_factory=list)
+    volumes: list[Volume] | None = field(default_factory=list)
+    build_cache: list[BuildCacheRecord] | None = field(default_factory=list)
     builder_size: int = 0

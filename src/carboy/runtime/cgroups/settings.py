@@ -92,8 +92,10 @@ def _memory_v1(memory: dict[str, Any]) -> list[list[Setting]]:
         if not 0 <= swappiness <= 100:
             raise InvalidArgument(f"memory.swappiness is {swappiness}: it must be between 0 and 100")
         groups.append([Setting("memory", "memory.swappiness", str(swappiness), "memory.swappiness")])
-    if memory.get("disableOOMKiller"):
-        groups.append([Setting("memory", "memory.oom_control", "1", "memory.disableOOMKiller")])
+    disable = memory.get("disableOOMKiller")
+    if disable is not None:
+        value = "1" if disable else "0"
+        groups.append([Setting("memory", "memory.oom_control", value, "memory.disableOOMKiller")])
     return groups
 
 
