@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from carboy.cli import port, ports
-from carboy.client.document import Json
 from carboy.errors import NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from carboy.client.document import Json
 
 INSPECTED: Json = {
     "443/tcp": [{"HostIp": "::", "HostPort": "8443"}],
