@@ -1,0 +1,123 @@
+"""Log drivers and options: refused in Docker's words, resolved for the monitor."""
+
+from __future__ import annotations
+
+import pytest
+
+from carboy.engine import logdrivers
+from carboy.engine.logdrivers import Subject
+from carboy.errors import InvalidArgument, Unsupported
+from carboy.formats.dockerapi.containers import LogConfig
+
+SUBJECT = Subject(
+    id="c" * 64,
+    name="web",
+    image_id="sha256:" + "1" * 64,
+    image_name="nginx:1",
+    command="nginx -g daemon",
+    env=["A=1", "B=2", "C"],
+    labels={"team": "x", "tier": "y", "other": "z"},
+)
+
+
+def launch(driver: str, **options: str) -> dict[str, object]:
+    config = LogConfig(type=driver, config={name.replace("_", "-"): value for name, value in options.items()})
+    logdrivers.check(config)
+    return logdrivers.launch_fields(config, SUBJECT, "/c")
+
+
+@pytest.mark.parametrize(
+    ("driver", "options", "words"),
+    [
+        ("nix", {}, "logger: no log driver named 'nix' is registered"),
+        ("json-file", {"x": "1"}, "unknown log opt 'x' for json-file log driver"),
+        ("local", {"x": "1"}, "unknown log opt 'x' for log driver local"),
+        ("syslog", {"max-size": "1m"}, "unknown log opt 'max-size' for syslog log driver"),
+        ("journald", {"max-file": "1"}, "unknown log opt 'max-file' for journald log driver"),
+        ("json-file", {"mode": "maybe"}, "logger: logging mode not supported: maybe"),
+        ("json-file", {"max-buffer-size": "1m"}, "only supported with 'mode=non-blocking'"),
+        ("json-file", {"mode": "non-blocking", "max-buffer-size": "x"}, "max-buffer-size: invalid size: 'x'"),
+        ("json-file", {"max-size": "0"}, "max-size must be a positive number"),
+        ("json-file", {"max-file": "0"}, "max-file cannot be less than 1"),
+        ("json-file", {"compress": "true"}, "compress cannot be true when max-file is less than 2"),
+        ("json-file", {"compress": "yes"}, "invalid boolean value for compress"),
+        ("local", {"max-file": "1"}, "compression cannot be enabled when max file count is 1"),
+        ("json-file", {"labels-regex": "("}, "invalid labels-regex"),
+        ("json-file", {"tag": "{{.Nix}}"}, "can't evaluate field Nix in type"),
+        ("json-file", {"tag": "{{range .Config}}"}, "invalid log tag"),
+        ("syslog", {"syslog-address": "host:514"}, "syslog-address should be in form proto://address"),
+        ("syslog", {"syslog-address": "unix:///nowhere/at/all"}, "no such file or directory"),
+        ("syslog", {"syslog-facility": "x"}, "invalid syslog facility"),
+        ("syslog", {"syslog-format": "x"}, "Invalid syslog format"),
+    ],
+)
+def test_what_is_refused(driver: str, options: dict[str, str], words: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        logdrivers.check(LogConfig(type=driver, config=options))
+    assert words in str(caught.value)
+
+
+def test_tls_is_said_to_be_missing() -> None:
+    with pytest.raises(Unsupported, match="TLS"):
+        launch("syslog", syslog_address="tcp+tls://h:1")
+
+
+def test_none_takes_any_option() -> None:
+    logdrivers.check(LogConfig(type="none", config={"x": "y"}))
+    assert launch("none") == {"driver": "none"}
+
+
+def test_files() -> None:
+    assert launch("") == {
+        "driver": "json-file",
+        "path": f"/c/{SUBJECT.id}-json.log",
+        "max_size": 0,
+        "max_file": 1,
+        "compress": False,
+        "attrs": {},
+    }
+    found = launch("json-file", max_size="1.5k", max_file="3", compress="1", mode="non-blocking")
+    assert (found["max_size"], found["max_file"], found["compress"]) == (1500, 3, True)
+    local = launch("local")
+    assert (local["path"], local["max_size"], local["max_file"], local["compress"]) == (
+        "/c/local-logs/container.log",
+        20_000_000,
+        5,
+        True,
+    )
+
+
+def test_attributes_and_tag() -> None:
+    found = launch(
+        "json-file", labels="team,nix", labels_regex="^ti", env="A,C", env_regex="B", tag="{{.Name}}"
+    )
+    assert found["attrs"] == {"team": "x", "tier": "y", "A": "1", "B": "2", "tag": "web"}
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{{.ImageName}}/{{.Name}}/{{.ID}}", "nginx:1/web/cccccccccccc"),
+        ("{{ upper .Name }}-{{json .Name}}", 'WEB-"web"'),
+        ("{{.FullID}} {{.ImageID}} {{.Command}}", f"{'c' * 64} sha256:11111 nginx -g daemon"),
+        ("plain", "plain"),
+    ],
+)
+def test_tags(template: str, text: str) -> None:
+    assert logdrivers.render_tag(template, SUBJECT) == text
+
+
+def test_services() -> None:
+    found = launch("journald", labels="team", tag="t")
+    assert found["fields"] == {
+        "CONTAINER_ID": "c" * 12,
+        "CONTAINER_ID_FULL": "c" * 64,
+        "CONTAINER_NAME": "web",
+        "CONTAINER_TAG": "t",
+        "IMAGE_NAME": "nginx:1",
+        "SYSLOG_IDENTIFIER": "t",
+        "TEAM": "x",
+    }
+    udp = launch("syslog", syslog_address="udp://127.0.0.1", syslog_facility="user", mode="non-blocking")
+    assert udp["addresses"] == [["127.0.0.1", 514]]
+    assert (udp["facility"], udp["tag"], udp["non_blocking"], udp["buffer"]) == (1, "c" * 12, True, 1 << 20)
