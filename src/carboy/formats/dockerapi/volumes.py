@@ -15,14 +15,15 @@ class UsageData(Document, kw_only=True):
 class Volume(Document, kw_only=True):
     """One volume."""
 
-    name: str
-    driver: str = "local"
-    mountpoint: str
+    # in Docker's order: `volume inspect` prints what it receives
     created_at: str
-    status: dict[str, str] | UnsetType = UNSET
+    driver: str = "local"
     labels: dict[str, str] | None = None
-    scope: str = "local"
+    mountpoint: str
+    name: str
     options: dict[str, str] | None = None
+    scope: str = "local"
+    status: dict[str, str] | UnsetType = UNSET
     usage_data: UsageData | UnsetType = UNSET
 
 
