@@ -46,6 +46,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "system df": ("system_df", "System", "Show disk usage"),
     "system check": ("system_check", "System", "Check that this machine can run containers"),
     "system dial-stdio": ("system_dial_stdio", "System", "Join standard input and output to the daemon"),
+    "system as-docker": ("system_as_docker", "System", "Put Carboy at Docker's name and socket, or --undo"),
     "system reset": ("system_reset", "System", "Remove everything that Carboy made"),
     "volume ls": ("volume_ls", "Volumes and networks", "List volumes"),
     "volume create": ("volume_create", "Volumes and networks", "Create a volume"),
