@@ -24,6 +24,7 @@ _TEXTS = (
     ("pid", "PidMode"),
     ("userns", "UsernsMode"),
     ("uts", "UTSMode"),
+    ("isolation", "Isolation"),
     ("runtime", "Runtime"),
     ("volume-driver", "VolumeDriver"),
 )
@@ -47,11 +48,9 @@ _FLAGS = (
     ("rm", "AutoRemove"),
 )
 _LISTS = (
-    ("add-host", "ExtraHosts"),
     ("cap-add", "CapAdd"),
     ("cap-drop", "CapDrop"),
     ("device-cgroup-rule", "DeviceCgroupRules"),
-    ("dns", "Dns"),
     ("dns-search", "DnsSearch"),
     ("group-add", "GroupAdd"),
     ("volumes-from", "VolumesFrom"),
@@ -68,6 +67,16 @@ _THROTTLES = (
     ("device-read-iops", "BlkioDeviceReadIOps"),
     ("device-write-bps", "BlkioDeviceWriteBps"),
     ("device-write-iops", "BlkioDeviceWriteIOps"),
+)
+_NETWORK_FLAGS = str.split(
+    "network net network-alias net-alias ip ip6 link-local-ip mac-address link dns add-host publish expose"
+)
+_WINDOWS = ("cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops")
+_MODES = (
+    ("pid", "PID", ("host", "private"), True),
+    ("uts", "UTS", ("host", "private"), False),
+    ("userns", "USER", ("host",), False),
+    ("cgroupns", "CGROUP", ("host", "private"), False),
 )
 _HEALTH_TIMES = (
     ("health-interval", "Interval"),
@@ -113,11 +122,15 @@ def build(parsed: Parsed, *, attached: tuple[bool, bool, bool]) -> Json:
         options = values.pairs(parsed.list("log-opt"), "--log-opt", bare=False)
         host["LogConfig"] = {"Type": parsed.text("log-driver"), "Config": options}
     body["HostConfig"] = host
-    _network(parsed, body, host)
+    if any(parsed.given(flag) for flag in _NETWORK_FLAGS):
+        from carboy.cli import networkflags
+
+        networkflags.apply(parsed, body, host)
     return body
 
 
 def _host_config(parsed: Parsed, body: Json) -> Json:
+    _check(parsed)
     host: Json = {}
     for flag, key in _TEXTS:
         if parsed.given(flag):
@@ -145,17 +158,16 @@ def _host_config(parsed: Parsed, body: Json) -> Json:
         if parsed.given(flag):
             host[key] = values.pairs(parsed.list(flag), "--" + flag, bare=flag == "annotation")
     if parsed.given("security-opt"):
-        host["SecurityOpt"] = [_security_option(item) for item in parsed.list("security-opt")]
-    if parsed.given("device"):
-        host["Devices"] = [values.device(item) for item in parsed.list("device")]
+        _security(parsed.list("security-opt"), host)
+    if parsed.given("device") or parsed.given("gpus"):
+        from carboy.cli import deviceflags
+
+        host["Devices"], requests = deviceflags.devices(parsed.list("device"))
+        host["DeviceRequests"] = requests + [deviceflags.gpus(text) for text in parsed.list("gpus")]
     if parsed.given("restart"):
         host["RestartPolicy"] = values.restart_policy(parsed.text("restart"))
         if parsed.flag("rm") and host["RestartPolicy"]["Name"] not in ("", "no"):
             raise InvalidArgument("conflicting options: cannot specify both --restart and --rm")
-    if parsed.given("publish") or parsed.given("expose"):
-        body["ExposedPorts"], host["PortBindings"] = values.ports(
-            parsed.list("publish"), parsed.list("expose")
-        )
     return host
 
 
@@ -178,47 +190,81 @@ def _mounts(parsed: Parsed, body: Json, host: Json) -> None:
     if anonymous:
         body["Volumes"] = anonymous
     if parsed.given("mount"):
-        host["Mounts"] = [values.mount(item) for item in parsed.list("mount")]
+        from carboy.cli import mountflag
+
+        host["Mounts"] = [mountflag.mount(item) for item in parsed.list("mount")]
     if parsed.given("tmpfs"):
         host["Tmpfs"] = values.tmpfs(parsed.list("tmpfs"))
 
 
-def _network(parsed: Parsed, body: Json, host: Json) -> None:
-    network = parsed.text("network") or parsed.text("net")
-    if network:
-        host["NetworkMode"] = network
-    aliases = parsed.list("network-alias") + parsed.list("net-alias")
-    endpoint: Json = {}
-    if aliases:
-        endpoint["Aliases"] = aliases
-    if parsed.given("ip") or parsed.given("ip6"):
-        endpoint["IPAMConfig"] = {"IPv4Address": parsed.text("ip"), "IPv6Address": parsed.text("ip6")}
-    if parsed.given("mac-address"):
-        body["MacAddress"] = endpoint["MacAddress"] = parsed.text("mac-address")
-    if endpoint:
-        body["NetworkingConfig"] = {"EndpointsConfig": {network or "bridge": endpoint}}
+def _check(parsed: Parsed) -> None:
+    """What Docker's command refuses by itself."""
+    for flag in _WINDOWS:
+        if parsed.given(flag):
+            raise InvalidArgument(
+                f'"--{flag}" is only supported on a Docker daemon running on windows,'
+                " but the Docker daemon is running on linux"
+            )
+    for flag, name, words, joins in _MODES:
+        mode = parsed.text(flag)
+        if mode and mode not in words and not (joins and mode.startswith("container:") and mode[10:]):
+            raise InvalidArgument(f"--{flag}: invalid {name} mode")
+    swappiness = parsed.number("memory-swappiness", -1)
+    if parsed.given("memory-swappiness") and not -1 <= swappiness <= 100:
+        raise InvalidArgument(f"invalid value: {swappiness}. Valid memory swappiness range is 0-100")
+    for item in parsed.list("storage-opt"):
+        if "=" not in item:
+            raise InvalidArgument("invalid storage option")
 
 
 def _health(parsed: Parsed, body: Json) -> None:
     health: Json = {}
     if parsed.flag("no-healthcheck"):
+        if any(name.startswith("health-") for name in parsed.values):
+            raise InvalidArgument("--no-healthcheck conflicts with --health-* options")
         health["Test"] = ["NONE"]
-    elif parsed.given("health-cmd"):
+    elif parsed.text("health-cmd"):
         health["Test"] = ["CMD-SHELL", parsed.text("health-cmd")]
     for flag, key in _HEALTH_TIMES:
         if parsed.given(flag):
             health[key] = units.parse_duration(parsed.text(flag), "--" + flag)
+            if health[key] < 0:
+                raise InvalidArgument(f"--{flag} cannot be negative")
     if parsed.given("health-retries"):
         health["Retries"] = parsed.number("health-retries")
+        if health["Retries"] < 0:
+            raise InvalidArgument("--health-retries cannot be negative")
     if health:
         body["Healthcheck"] = health
 
 
-def _security_option(text: str) -> str:
+def _security(items: list[str], host: Json) -> None:
     """A seccomp profile travels by content, not by path: the daemon may be elsewhere."""
-    name, separator, value = text.partition("=")
-    if not separator:
-        name, separator, value = text.partition(":")
-    if name != "seccomp" or value in ("", "unconfined", "builtin"):
-        return text
-    return "seccomp=" + values.read_text(value)
+    options = host["SecurityOpt"] = []
+    for text in items:
+        name, separator, value = text.partition("=")
+        if not separator:
+            name, separator, value = text.partition(":")
+        if not separator and name not in ("no-new-privileges", "writable-cgroups"):
+            raise InvalidArgument(f'Invalid --security-opt: "{text}"')
+        if name == "systempaths" and value == "unconfined":
+            host["MaskedPaths"], host["ReadonlyPaths"] = [], []
+            continue
+        if name == "seccomp" and value not in ("", "unconfined", "builtin"):
+            text = f"seccomp={_seccomp_profile(value)}"
+        options.append(text)
+
+
+def _seccomp_profile(path: str) -> str:
+    import json
+
+    try:
+        text = values.read_text(path)
+    except OSError as error:
+        raise InvalidArgument(
+            f"opening seccomp profile ({path}) failed: open {path}: {error.strerror}"
+        ) from error
+    try:
+        return json.dumps(json.loads(text), separators=(",", ":"))
+    except ValueError as error:
+        raise InvalidArgument(f"compacting json for seccomp profile ({path}) failed: {error}") from error

@@ -50,7 +50,10 @@ def chosen_streams(parsed: Parsed) -> Streams:
     names = [name.lower() for name in parsed.list("attach")]
     for name in names:
         if name not in ("stdin", "stdout", "stderr"):
-            raise InvalidArgument(f"invalid --attach {name!r}: write stdin, stdout or stderr")
+            raise InvalidArgument(
+                f'invalid argument "{name}" for "-a, --attach" flag:'
+                " valid streams are STDIN, STDOUT and STDERR"
+            )
     if names:
         return Streams(stdin="stdin" in names, stdout="stdout" in names, stderr="stderr" in names)
     return Streams(stdin=parsed.flag("interactive"), stdout=True, stderr=True)
@@ -62,7 +65,9 @@ def create(session: Session, parsed: Parsed, streams: Streams) -> str:
     from carboy.client import document
 
     if parsed.text("pull", "missing") not in ("missing", "always", "never"):
-        raise InvalidArgument(f"invalid --pull {parsed.text('pull')!r}: write missing, always or never")
+        raise InvalidArgument(
+            f'invalid pull option: \'{parsed.text("pull")}\': must be one of "always", "missing" or "never"'
+        )
     if parsed.text("pull") == "always":
         raise Unsupported(
             "--pull=always: pulling comes in a later version: leave it out to use the image here"
@@ -70,6 +75,8 @@ def create(session: Session, parsed: Parsed, streams: Streams) -> str:
     body = containerconfig.build(parsed, attached=(streams.stdin, streams.stdout, streams.stderr))
     if body["Tty"]:
         _console_size(body)
+    if parsed.flag("use-api-socket"):
+        _share_socket(session, body)
     cidfile = parsed.text("cidfile")
     descriptor = _open_cidfile(cidfile) if cidfile else -1
     query = tuple((name, parsed.text(name)) for name in ("name", "platform") if parsed.text(name))
@@ -99,8 +106,17 @@ def _open_cidfile(path: str) -> int:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     except FileExistsError as error:
         raise Conflict(
-            f"the container ID file {path!r} exists: remove it, or name another --cidfile"
+            f"container ID file found, make sure the other container isn't running or delete {path}"
         ) from error
+
+
+def _share_socket(session: Session, body: Json) -> None:
+    """The socket that this command itself speaks to, where programs look for it."""
+    path = session.client.address.path
+    if not path:
+        raise Unsupported("--use-api-socket needs an engine on a unix socket of its machine")
+    mounts = body["HostConfig"].setdefault("Mounts", [])
+    mounts.append({"Type": "bind", "Source": path, "Target": "/var/run/docker.sock"})
 
 
 def _console_size(body: Json) -> None:

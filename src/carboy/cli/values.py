@@ -28,16 +28,22 @@ def pairs(items: list[str], what: str, *, bare: bool = True) -> dict[str, str]:
 
 
 def environment(items: list[str], files: list[str], ours: Mapping[str, str]) -> list[str]:
-    """Variables for the container: files first, then flags; a name alone takes our value, if there is one."""
+    """Variables for the container: files first, then flags; a name alone takes our value.
+
+    Where we have none, a file's name is left out, and a flag's takes the image's variable away.
+    """
     result: list[str] = []
-    for item in [*(line for path in files for line in read_lines(path)), *items]:
+    from_files = [line for path in files for line in read_lines(path)]
+    for position, item in enumerate([*from_files, *items]):
         name, equals, _value = item.partition("=")
         if not name:
-            raise InvalidArgument(f"invalid environment variable {item!r}: write NAME=VALUE")
+            raise InvalidArgument(f"invalid environment variable: {item}")
         if equals:
             result.append(item)
         elif name in ours:
             result.append(f"{name}={ours[name]}")
+        elif position >= len(from_files):
+            result.append(name)
     return result
 
 
@@ -70,110 +76,64 @@ def ulimit(text: str) -> Json:
         soft_value = int(soft)
         hard_value = int(hard) if hard else soft_value
     except ValueError as error:
-        raise InvalidArgument(f"invalid --ulimit {text!r}: write NAME=SOFT[:HARD]") from error
+        raise bad("--ulimit", text, f"invalid ulimit argument: {text}") from error
     if hard_value != -1 and (soft_value > hard_value or soft_value == -1):
-        raise InvalidArgument(f"invalid --ulimit {text!r}: the soft limit is above the hard limit")
+        why = "ulimit soft limit must be less than or equal to hard limit"
+        raise bad("--ulimit", text, f"{why}: {soft_value} > {hard_value}")
     return {"Name": name, "Soft": soft_value, "Hard": hard_value}
 
 
-def device(text: str) -> Json:
-    """`/dev/x[:/dev/y[:rwm]]`."""
-    parts = text.split(":")
-    inside, access = parts[0], "rwm"
-    if len(parts) == 2:
-        if parts[1] and not set(parts[1]) - set("rwm"):
-            access = parts[1]
-        else:
-            inside = parts[1]
-    elif len(parts) == 3:
-        inside, access = parts[1], parts[2]
-    if len(parts) > 3 or not parts[0] or not inside or not access or set(access) - set("rwm"):
-        raise InvalidArgument(f"invalid --device {text!r}: write PATH[:PATH-INSIDE[:rwm]]")
-    return {"PathOnHost": parts[0], "PathInContainer": inside, "CgroupPermissions": access}
-
-
 def throttle(text: str, flag: str) -> Json:
-    """`/dev/sda:1mb` or `/dev/sda:500`."""
+    """`/dev/sda:1mb`, `/dev/sda:500`."""
     path, colon, rate = text.rpartition(":")
-    if not colon or not path.startswith("/dev/"):
-        raise InvalidArgument(f"invalid --{flag} {text!r}: write /dev/NAME:NUMBER")
+    if not colon:
+        raise bad(f"--{flag}", text, f"bad format: {text}")
+    if not path.startswith("/dev/"):
+        raise bad(f"--{flag}", text, f"bad format for device path: {text}")
     if flag == "blkio-weight-device":
-        if not rate.isdigit():
-            raise InvalidArgument(f"invalid --{flag} {text!r}: write /dev/NAME:NUMBER")
+        if not rate.isdigit() or not (int(rate) == 0 or 10 <= int(rate) <= 1000):
+            raise bad(f"--{flag}", text, f"invalid weight for device: {text}")
         return {"Path": path, "Weight": int(rate)}
-    return {"Path": path, "Rate": parse_size(rate, f"--{flag}")}
+    in_bytes = flag.endswith("-bps")
+    try:
+        return {"Path": path, "Rate": parse_size(rate, f"--{flag}") if in_bytes else _count(rate)}
+    except (InvalidArgument, ValueError) as error:
+        form = "<device-path>:<number>[<unit>]. Number must be a positive integer."
+        form += " Unit is optional and can be kb, mb, or gb" if in_bytes else ""
+        if not in_bytes:
+            form = form.replace("[<unit>]", "")
+        raise bad(
+            f"--{flag}", text, f"invalid rate for device: {text}. The correct format is {form}"
+        ) from error
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise ValueError(text)
+    return int(text)
 
 
 def restart_policy(text: str) -> Json:
     """`on-failure:3`."""
     name, colon, count = text.partition(":")
-    if colon and (not count.isdigit() or name != "on-failure"):
-        raise InvalidArgument(
-            f"invalid --restart {text!r}: write no, always, unless-stopped or on-failure[:N]"
-        )
+    if not name and colon:
+        raise InvalidArgument("invalid restart policy format: no policy provided before colon")
+    if colon and not (count.isascii() and count.isdigit() and len(count) < 10):
+        raise InvalidArgument("invalid restart policy format: maximum retry count must be an integer")
     return {"Name": name, "MaximumRetryCount": int(count or 0)}
-
-
-def ports(published: list[str], exposed: list[str]) -> tuple[Json, Json]:
-    """(ExposedPorts, PortBindings) of -p and --expose."""
-    open_ports: Json = {}
-    bindings: Json = {}
-    for item in exposed:
-        for port in _port_range(item, item):
-            open_ports[port] = {}
-    for item in published:
-        address, outside, inside = _publish_parts(item)
-        inside_ports = _port_range(inside, item)
-        outside_ports = [port.partition("/")[0] for port in _port_range(outside, item)] if outside else []
-        if len(inside_ports) == 1 and len(outside_ports) > 1:
-            outside_ports = [outside]  # any one of them, as the daemon finds it free
-        if outside_ports and len(outside_ports) != len(inside_ports):
-            raise InvalidArgument(f"invalid --publish {item!r}: the two ranges differ in length")
-        for index, port in enumerate(inside_ports):
-            open_ports[port] = {}
-            host_port = outside_ports[index] if outside_ports else ""
-            bindings.setdefault(port, []).append({"HostIp": address, "HostPort": host_port})
-    return open_ports, bindings
-
-
-def _publish_parts(item: str) -> tuple[str, str, str]:
-    """Address, port of the machine and port inside with its protocol; also of `published=…,target=…`."""
-    if "=" in item:
-        fields = dict(field.partition("=")[::2] for field in item.split(","))
-        if not fields.get("target") or fields.keys() - {"published", "target", "protocol", "mode"}:
-            raise InvalidArgument(
-                f"invalid --publish {item!r}: write published=PORT,target=PORT,protocol=udp"
-            )
-        return "", fields.get("published", ""), f"{fields['target']}/{fields.get('protocol') or 'tcp'}"
-    text, slash, protocol = item.partition("/")
-    left, _colon, inside = text.rpartition(":")
-    address, _colon, outside = left.rpartition(":")
-    return address.removeprefix("[").removesuffix("]"), outside, inside + slash + protocol
-
-
-def _port_range(text: str, whole: str) -> list[str]:
-    span, _slash, protocol = text.partition("/")
-    first, dash, last = span.partition("-")
-    try:
-        start, end = int(first), int(last) if dash else int(first)
-    except ValueError:
-        start, end = 0, 0
-    if not 0 < start <= end < 65536 or (protocol or "tcp") not in ("tcp", "udp", "sctp"):
-        raise InvalidArgument(f"invalid port {whole!r}: write [[ADDRESS:]PORT:]PORT-INSIDE[/udp]")
-    return [f"{port}/{protocol or 'tcp'}" for port in range(start, end + 1)]
 
 
 def bind(text: str) -> tuple[str, str]:
     """A -v value as (bind, "") or ("", anonymous volume's path); a relative source becomes absolute."""
     source, colon, rest = text.partition(":")
+    if not text:
+        raise InvalidArgument("invalid empty volume spec")
     if not colon:
-        if not text.startswith("/"):
-            raise InvalidArgument(f"invalid --volume {text!r}: the path inside must be absolute")
         return "", text
+    if not source or not rest:
+        raise InvalidArgument(f"invalid spec: {text}: empty section between colons")
     if source in (".", "..", "~") or source.startswith(("./", "../", "~/")):
         source = os.path.abspath(os.path.expanduser(source))
-    if not source or not rest.startswith("/"):
-        raise InvalidArgument(f"invalid --volume {text!r}: write SOURCE:/PATH-INSIDE[:OPTIONS]")
     return f"{source}:{rest}", ""
 
 
@@ -182,69 +142,22 @@ def tmpfs(items: list[str]) -> dict[str, str]:
     return {path: options for path, _colon, options in (item.partition(":") for item in items)}
 
 
-_MOUNT_TYPES = ("bind", "volume", "tmpfs")
+def bad(flag: str, text: str, why: str) -> InvalidArgument:
+    """A wrong value, in Docker's words."""
+    return InvalidArgument(f'invalid argument "{text}" for "{flag}" flag: {why}')
 
 
-def mount(text: str) -> Json:
-    """A --mount value; fields are separated by commas, quoted as in CSV when they hold one."""
-    result: Json = {"Type": "volume"}
-    for field in _csv(text):
-        key, equals, value = field.partition("=")
-        key = key.strip().lower()
-        if not equals and key in ("readonly", "ro", "volume-nocopy", "bind-nonrecursive"):
-            value = "true"
-        elif not equals:
-            raise InvalidArgument(f"invalid --mount {text!r}: {field!r} must be KEY=VALUE")
-        _mount_field(result, key, value, text)
-    if not result.get("Target"):
-        raise InvalidArgument(f"invalid --mount {text!r}: target is required")
-    if result["Type"] == "bind" and not result.get("Source"):
-        raise InvalidArgument(f"invalid --mount {text!r}: a bind mount needs a source")
-    return result
-
-
-def _mount_field(result: Json, key: str, value: str, text: str) -> None:
-    if key == "type":
-        if value not in _MOUNT_TYPES:
-            raise InvalidArgument(f"invalid --mount {text!r}: type must be bind, volume or tmpfs")
-        result["Type"] = value
-    elif key in ("source", "src"):
-        result["Source"] = os.path.abspath(value) if value.startswith((".", "~/")) else value
-    elif key in ("target", "dst", "destination"):
-        result["Target"] = value
-    elif key in ("readonly", "ro"):
-        result["ReadOnly"] = _true(value, text)
-    elif key == "bind-propagation":
-        result.setdefault("BindOptions", {})["Propagation"] = value
-    elif key == "bind-nonrecursive":
-        result.setdefault("BindOptions", {})["NonRecursive"] = _true(value, text)
-    elif key == "volume-nocopy":
-        result.setdefault("VolumeOptions", {})["NoCopy"] = _true(value, text)
-    elif key == "volume-label":
-        labels = result.setdefault("VolumeOptions", {}).setdefault("Labels", {})
-        labels.update(pairs([value], "volume label"))
-    elif key == "volume-driver":
-        result.setdefault("VolumeOptions", {}).setdefault("DriverConfig", {})["Name"] = value
-    elif key == "tmpfs-size":
-        result.setdefault("TmpfsOptions", {})["SizeBytes"] = parse_size(value, "tmpfs-size")
-    elif key == "tmpfs-mode":
-        try:
-            result.setdefault("TmpfsOptions", {})["Mode"] = int(value, 8)
-        except ValueError as error:
-            raise InvalidArgument(f"invalid --mount {text!r}: tmpfs-mode must be octal, as 1777") from error
-    elif key != "consistency":
-        raise InvalidArgument(f"invalid --mount {text!r}: unknown key {key!r}")
-
-
-def _true(value: str, text: str) -> bool:
-    if value.lower() in ("true", "1"):
+def boolean(text: str) -> bool:
+    """True or false as Go reads it; ValueError for anything else."""
+    if text in ("1", "t", "T", "true", "TRUE", "True"):
         return True
-    if value.lower() in ("false", "0"):
+    if text in ("0", "f", "F", "false", "FALSE", "False"):
         return False
-    raise InvalidArgument(f"invalid --mount {text!r}: write true or false, not {value!r}")
+    raise ValueError(text)
 
 
-def _csv(text: str) -> list[str]:
+def csv(text: str) -> list[str]:
+    """The fields of one line of comma-separated values; quotes protect commas."""
     fields, field, quoted = [], "", False
     for character in text:
         if character == '"':

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from carboy.cli import containerconfig, flags, terminal, units, values
+from carboy.cli import containerconfig, deviceflags, flags, mountflag, networkflags, terminal, units, values
 from carboy.cli.containerflags import CONTAINER_FLAGS
 from carboy.errors import InvalidArgument
 from carboy.formats import human
@@ -87,59 +87,149 @@ def test_environment_files_and_our_own_values(tmp_path: Path) -> None:
     file = tmp_path / "env"
     file.write_text("# comment\n\nA=1\nOURS\nMISSING\n  B=x y\r\n")
     got = values.environment(["C=3", "OURS", "MISSING"], [str(file)], {"OURS": "yes"})
-    assert got == ["A=1", "OURS=yes", "B=x y", "C=3", "OURS=yes"]
+    assert got == ["A=1", "OURS=yes", "B=x y", "C=3", "OURS=yes", "MISSING"]
     file.write_text("A B=1\n")
     with pytest.raises(InvalidArgument):
         values.read_lines(str(file))
 
 
 def test_mounts() -> None:
-    assert values.mount("type=bind,src=/a,dst=/b,readonly,bind-propagation=rslave") == {
+    assert mountflag.mount("type=bind,src=/a,dst=/b,readonly,bind-propagation=rslave") == {
         "Type": "bind", "Source": "/a", "Target": "/b", "ReadOnly": True,
         "BindOptions": {"Propagation": "rslave"},
     }  # fmt: skip
-    assert values.mount('type=volume,"source=a,b",target=/x')["Source"] == "a,b"
-    assert values.mount("type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=1770")["TmpfsOptions"] == {
+    assert mountflag.mount('type=volume,"source=a,b",target=/x')["Source"] == "a,b"
+    assert mountflag.mount("type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=1770")["TmpfsOptions"] == {
         "SizeBytes": 1 << 20,
         "Mode": 0o1770,
     }
-    for bad in ("type=disk,target=/x", "type=bind,target=/x", "type=volume", "nonsense", "target=/x,frob=1"):
+    for bad in ("type=bind,volume-nocopy,target=/x", "type=volume", "nonsense", "target=/x,frob=1"):
         with pytest.raises(InvalidArgument):
-            values.mount(bad)
+            mountflag.mount(bad)
     assert values.bind("data:/d:ro") == ("data:/d:ro", "")
     assert values.bind("/d") == ("", "/d")
     assert values.bind("./x:/d") == (os.path.abspath("x") + ":/d", "")
-    for bad in ("data", "a:b", ":/x"):
+    for bad in ("", "data:", ":/x"):
         with pytest.raises(InvalidArgument):
             values.bind(bad)
 
 
 def test_ports() -> None:
-    exposed, bindings = values.ports(["8080:80", "127.0.0.1::53/udp", "1000-1001:2000-2001"], ["9"])
+    exposed, bindings = networkflags.ports(["8080:80", "127.0.0.1::53/udp", "1000-1001:2000-2001"], ["9"])
     assert set(exposed) == {"80/tcp", "53/udp", "2000/tcp", "2001/tcp", "9/tcp"}
     assert bindings["80/tcp"] == [{"HostIp": "", "HostPort": "8080"}]
     assert bindings["53/udp"] == [{"HostIp": "127.0.0.1", "HostPort": ""}]
     assert bindings["2001/tcp"] == [{"HostIp": "", "HostPort": "1001"}]
-    _, bindings = values.ports(["8000-8010:80", "[::1]:53:53/udp", "published=8080,target=81"], [])
+    _, bindings = networkflags.ports(["8000-8010:80", "[::1]:53:53/udp", "published=8080,target=81"], [])
     assert bindings["80/tcp"] == [{"HostIp": "", "HostPort": "8000-8010"}]
     assert bindings["53/udp"] == [{"HostIp": "::1", "HostPort": "53"}]
     assert bindings["81/tcp"] == [{"HostIp": "", "HostPort": "8080"}]
     for bad in ("0", "70000", "1-3:5-6", "x", "80/frob", "published=1"):
         with pytest.raises(InvalidArgument):
-            values.ports([bad], [])
+            networkflags.ports([bad], [])
 
 
 def test_limits_devices_and_policies() -> None:
     assert values.ulimit("nofile=1024:2048") == {"Name": "nofile", "Soft": 1024, "Hard": 2048}
     assert values.ulimit("core=0") == {"Name": "core", "Soft": 0, "Hard": 0}
-    assert values.device("/dev/a:r")["CgroupPermissions"] == "r"
-    assert values.device("/dev/a:/dev/b:rw")["PathInContainer"] == "/dev/b"
+    nodes, requests = deviceflags.devices(["/dev/a:r", "/dev/a:/dev/b:rw", "vendor.com/class=name"])
+    assert nodes[0]["CgroupPermissions"] == "r"
+    assert nodes[1]["PathInContainer"] == "/dev/b"
+    assert requests == [{"Driver": "cdi", "DeviceIDs": ["vendor.com/class=name"]}]
     assert values.restart_policy("on-failure:3") == {"Name": "on-failure", "MaximumRetryCount": 3}
     assert values.throttle("/dev/sda:1mb", "device-read-bps") == {"Path": "/dev/sda", "Rate": 1 << 20}
-    for call, bad in ((values.ulimit, "nofile=2:1"), (values.ulimit, "x"), (values.device, "/a:/b:z"),
-                      (values.restart_policy, "always:2")):  # fmt: skip
+    for call, bad in ((values.ulimit, "nofile=2:1"), (values.ulimit, "x"), (values.restart_policy, "always:x")):  # fmt: skip
         with pytest.raises(InvalidArgument):
             call(bad)
+
+
+def test_gpus() -> None:
+    assert deviceflags.gpus("all") == {"Count": -1, "Capabilities": [["gpu"]]}
+    assert deviceflags.gpus("2")["Count"] == 2
+    found = deviceflags.gpus('"device=0,1",driver=nvidia,"capabilities=compute,utility",options=a=b')
+    assert found == {
+        "DeviceIDs": ["0", "1"],
+        "Driver": "nvidia",
+        "Capabilities": [["compute", "utility", "gpu"]],
+        "Options": {"a": "b"},
+    }
+    for bad in ("x", "count=1,count=2", "foo=bar", "count=1,2"):
+        with pytest.raises(InvalidArgument):
+            deviceflags.gpus(bad)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--mount", "type=bind,src=/x"], "target is required"),
+        (
+            ["--mount", "type=bind,src=/x,dst=/x,volume-nocopy"],
+            "cannot mix 'volume-*' options with mount type",
+        ),
+        (["--mount", "type=bind,src=/x,dst=/x,bind-recursive=foo"], "invalid value for bind-recursive: foo"),
+        (["--mount", "type=bind,src=/x,dst=/x,bind-recursive=readonly"], "requires 'readonly'"),
+        (["--mount", "type=bind,src=/x,dst=/x,readonly=foo"], "invalid value for readonly: foo"),
+        (["--mount", "type=tmpfs,dst=/x,tmpfs-mode=9"], "invalid value for tmpfs-mode: 9"),
+        (["--mount", "foo"], "invalid field 'foo' must be a key=value pair"),
+        (["--mount", "dst=/x,foo=1"], "unexpected key 'foo' in 'foo=1'"),
+        (["--device", "foo"], "foo is not an absolute path"),
+        (["--device", "/dev/x:/y:foo"], "bad mode specified: foo"),
+        (["--device-read-bps", "/dev/x:foo"], "invalid rate for device: /dev/x:foo"),
+        (["--blkio-weight-device", "/dev/x:5"], "invalid weight for device"),
+        (["--link", "a:b:c"], "bad format for links: a:b:c"),
+        (["--dns", "foo"], "IP address is not correctly formatted: foo"),
+        (["--add-host", "foo"], 'bad format for add-host: "foo"'),
+        (["--add-host", "foo:bar"], 'invalid IP address in add-host: "bar"'),
+        (["--mac-address", "foo"], "foo is not a valid mac address"),
+        (["--pid", "foo"], "--pid: invalid PID mode"),
+        (["--uts", "container:x"], "--uts: invalid UTS mode"),
+        (["--userns", "foo"], "--userns: invalid USER mode"),
+        (["--cgroupns", "foo"], "--cgroupns: invalid CGROUP mode"),
+        (["--memory-swappiness", "200"], "Valid memory swappiness range is 0-100"),
+        (["--no-healthcheck", "--health-cmd", "x"], "--no-healthcheck conflicts with --health-* options"),
+        (["--health-interval", "-5s"], "--health-interval cannot be negative"),
+        (["--security-opt", "seccomp=/absent"], "opening seccomp profile (/absent) failed"),
+        (["--security-opt", "foo"], 'Invalid --security-opt: "foo"'),
+        (["--storage-opt", "foo"], "invalid storage option"),
+        (["--restart", "on-failure:x"], "maximum retry count must be an integer"),
+        (["--cpu-count", "1"], "only supported on a Docker daemon running on windows"),
+        (["-v", ""], "invalid empty volume spec"),
+        (["-v", ":/x"], "empty section between colons"),
+        (["-p", "80-81:90-95"], "invalid ranges specified for container and host Ports"),
+        (["--network", "name=a,foo=b"], "invalid field key foo"),
+        (["--ulimit", "nofile=10:5"], "ulimit soft limit must be less than or equal to hard limit: 10 > 5"),
+    ],
+)
+def test_what_dockers_command_refuses_by_itself(arguments: list[str], text: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        config(*arguments, "img")
+    assert text in str(caught.value)
+
+
+def test_networks_links_and_their_long_form() -> None:
+    body = config("--network", "name=bridge,alias=a,ip=10.0.0.2,driver-opt=x=y", "--mac-address",
+                  "02:00:00:00:00:01", "--link", "db:data", "--link", "web", "--add-host", "h=host-gateway",
+                  "img")  # fmt: skip
+    host, endpoints = body["HostConfig"], body["NetworkingConfig"]["EndpointsConfig"]
+    assert host["NetworkMode"] == "bridge"
+    assert endpoints == {
+        "bridge": {
+            "Aliases": ["a"],
+            "IPAMConfig": {"IPv4Address": "10.0.0.2"},
+            "DriverOpts": {"x": "y"},
+            "MacAddress": "02:00:00:00:00:01",
+        }
+    }
+    assert host["Links"] == ["db:data", "web:web"]
+    assert host["ExtraHosts"] == ["h:host-gateway"]
+
+
+def test_systempaths_and_profiles_are_the_clients_work(tmp_path: Path) -> None:
+    (tmp_path / "profile").write_text('{ "defaultAction": "SCMP_ACT_ALLOW" }')
+    host = config("--security-opt", "systempaths=unconfined", "--security-opt",
+                  f"seccomp={tmp_path}/profile", "img")["HostConfig"]  # fmt: skip
+    assert (host["MaskedPaths"], host["ReadonlyPaths"]) == ([], [])
+    assert host["SecurityOpt"] == ['seccomp={"defaultAction":"SCMP_ACT_ALLOW"}']
 
 
 def config(*arguments: str) -> dict[str, Any]:
