@@ -2,9 +2,9 @@
 
     path.2.gz  path.1  path        oldest to newest; `path` grows
 
-A file is recognised by its inode, also when it was renamed meanwhile (rotation) or compressed (the
-gzip header names the inode: runtime/monitor/compress.py), so that a reader that is slower than
-several rotations misses nothing that still exists, and reads nothing twice.
+A file is recognised by its inode, also when it was renamed meanwhile (rotation), and when it was
+compressed by inode and last change, which the gzip header names (runtime/monitor/compress.py): so a
+reader that is slower than several rotations misses nothing that still exists, and reads nothing twice.
 """
 
 from __future__ import annotations
@@ -117,11 +117,27 @@ def _block_before(descriptor: int, position: int) -> tuple[int, bytes]:
 
 @dataclass(slots=True)
 class _File:
-    """One open file; `inode` is that of the plain one, whatever became of it."""
+    """One open file; `inode` and `changed` are those of the plain one.
+
+    An inode is used again as soon as its file has gone, so for a file that was compressed the change
+    counts as well; `changed` is 0 for a plain one, which may still grow.
+    """
 
     descriptor: int
     inode: int
+    changed: int
     compressed: bool
+
+    def same(self, other: _File) -> bool:
+        """Whether both are, or were made of, one file."""
+        if self.inode != other.inode:
+            return False
+        plain = not self.changed and not other.changed
+        return plain or self.change() == other.change()
+
+    def change(self) -> int:
+        """When it was written last."""
+        return self.changed or os.fstat(self.descriptor).st_mtime_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +157,20 @@ class LogFiles:
         self._form: Form = LocalForm() if path.endswith("/container.log") else JsonForm()
         self._remainder = b""
         self._files = self._open_since(None)
-        self._stop: Position | None = None
         self._growing = growing
+        self._stop: tuple[_File, int] | None = None
         if not growing and self._files:
             newest = self._files[-1]
-            self._stop = Position(newest.inode, os.fstat(newest.descriptor).st_size)
+            self._stop = newest, os.fstat(newest.descriptor).st_size
 
     def stop_at(self, position: Position) -> None:
-        """Read no further than `position`."""
-        self._stop = position
+        """Read no further than `position`, which the log has just reached."""
+        self._files += self._open_since(self._files[0] if self._files else None, but=self._files[1:])
+        self._growing = False
+        for file in reversed(self._files):
+            if file.inode == position.inode:
+                self._stop = file, position.offset
+                return
 
     def close(self) -> None:
         """Free descriptors; again is harmless."""
@@ -195,8 +216,8 @@ class LogFiles:
         self._plain(file)
         here = os.lseek(file.descriptor, 0, os.SEEK_CUR)
         size = CHUNK
-        if self._stop is not None and self._stop.inode == file.inode:
-            size = min(size, self._stop.offset - here)
+        if self._stop is not None and self._stop[0] is file:
+            size = min(size, self._stop[1] - here)
         data = os.read(file.descriptor, size) if size > 0 else b""
         if not data and size > 0 and os.fstat(file.descriptor).st_size < here:
             # Started again in place (max-file 1): so do we.
@@ -207,7 +228,7 @@ class LogFiles:
 
     def _advance(self) -> bool:
         """Go on with the next file; False when this is the last one, or the stop is in it."""
-        if self._files and self._stop is not None and self._stop.inode == self._files[0].inode:
+        if self._files and self._stop is not None and self._stop[0] is self._files[0]:
             return False
         if len(self._files) > 1:
             os.close(self._files.pop(0).descriptor)
@@ -215,28 +236,34 @@ class LogFiles:
             return True
         if not self._growing:
             return False
-        newer = self._open_since(self._files[0].inode if self._files else None)
+        newer = self._open_since(self._files[0] if self._files else None)
         self._files += newer
         # The file may have got its last lines between our read and its rotation: read it again first.
         return bool(newer)
 
     # -- opening
 
-    def _open_since(self, inode: int | None) -> list[_File]:
-        """The files newer than the one with this inode (all of them when it is not there), oldest first."""
+    def _open_since(self, last: _File | None, but: list[_File] | None = None) -> list[_File]:
+        """The files newer than `last` (all when it is not there), oldest first; not those in `but`."""
         found: list[_File] = []
         for _ in range(_ATTEMPTS):
-            found = self._open_once(inode)
-            if self._is_newest(found[-1].inode if found else inode):
+            found = self._open_once(last)
+            if self._is_newest(found[-1] if found else last):
                 break
             # Rotated between two of the opens.
             for file in found:
                 os.close(file.descriptor)
             found = []
             time.sleep(0.001)
-        return found
+        fresh = []
+        for file in found:
+            if any(file.same(known) for known in but or ()):
+                os.close(file.descriptor)
+            else:
+                fresh.append(file)
+        return fresh
 
-    def _open_once(self, inode: int | None) -> list[_File]:
+    def _open_once(self, last: _File | None) -> list[_File]:
         found: list[_File] = []
         for number in range(_MOST):
             file = _open(self._path if number == 0 else f"{self._path}.{number}", plain_only=number == 0)
@@ -244,17 +271,19 @@ class LogFiles:
                 continue  # just being rotated, or never written
             if file is None:
                 break
-            if file.inode == inode or (found and file.inode == found[-1].inode):
+            if last is not None and file.same(last):
                 os.close(file.descriptor)
-                if file.inode == inode:
-                    break
+                break
+            if found and file.same(found[-1]):
+                os.close(file.descriptor)  # rotated while we looked
                 continue
             found.append(file)
         return found[::-1]
 
-    def _is_newest(self, inode: int | None) -> bool:
+    def _is_newest(self, file: _File | None) -> bool:
         try:
-            return os.stat(self._path, follow_symlinks=False).st_ino == inode
+            found = os.stat(self._path, follow_symlinks=False)
+            return file is not None and not file.changed and found.st_ino == file.inode
         except (FileNotFoundError, NotADirectoryError):
             return not os.path.lexists(f"{self._path}.1")
 
@@ -262,7 +291,10 @@ class LogFiles:
         """Have a compressed file decompressed, into a file without a name."""
         if not file.compressed:
             return
-        target = os.open(os.path.dirname(self._path), os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            target = os.open(os.path.dirname(self._path), os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError:  # a filesystem without them
+            target = os.memfd_create("log", os.MFD_CLOEXEC)
         try:
             _decompress(file.descriptor, target)
         except (zlib.error, OSError):
@@ -279,20 +311,21 @@ def _open(path: str, *, plain_only: bool) -> _File | None:
             descriptor = os.open(name, flags)
         except (FileNotFoundError, NotADirectoryError):
             continue
-        compressed = name.endswith(".gz")
-        inode = _inode_of(descriptor) if compressed else os.fstat(descriptor).st_ino
-        return _File(descriptor, inode, compressed)
+        if name.endswith(".gz"):
+            inode, changed = _origin(descriptor)
+            return _File(descriptor, inode, changed, compressed=True)
+        return _File(descriptor, os.fstat(descriptor).st_ino, 0, compressed=False)
     return None
 
 
-def _inode_of(descriptor: int) -> int:
-    """Of the file that was compressed; a number that no file has when another program did it."""
-    head = os.pread(descriptor, 64, 0)
+def _origin(descriptor: int) -> tuple[int, int]:
+    """Inode and change of the file that was compressed; what no file has when another program did it."""
+    head = os.pread(descriptor, 96, 0)
     if head[:2] == _GZIP and head[3:4] == b"\x10" and head[10:16] == b"inode ":
-        digits = head[16:].partition(b"\0")[0]
-        if digits.isdigit():
-            return int(digits)
-    return -os.fstat(descriptor).st_ino
+        words = head[16:].partition(b"\0")[0].split(b" ")
+        if len(words) == 2 and words[0].isdigit() and words[1].isdigit():
+            return int(words[0]), int(words[1])
+    return -os.fstat(descriptor).st_ino, -1
 
 
 def _decompress(source: int, target: int) -> None:

@@ -41,7 +41,7 @@ def _field(tag: int, value: bytes) -> bytes:
 class Encoder:
     """One stream of a container, cut into lines and encoded."""
 
-    __slots__ = ("_attributes", "_frames", "_id", "_pieces", "_source", "pending")
+    __slots__ = ("_attributes", "_frames", "_id", "_pieces", "_room", "_source", "pending")
 
     def __init__(self, stream: str, attributes: dict[str, str] | None = None) -> None:
         self._source = _field(0x0A, stream.encode())
@@ -52,6 +52,7 @@ class Encoder:
         self._frames: dict[int, tuple[bytes, bytes, bytes]] = {}
         self._id = b""
         self._pieces = 0
+        self._room = 0
         self.pending = b""
 
     def feed(self, data: bytes, nanoseconds: int) -> bytes:
@@ -61,6 +62,9 @@ class Encoder:
         end = data.rfind(b"\n") + 1
         self.pending = data[end:]
         fixed = self._source + b"\x10" + varint(nanoseconds)
+        if len(fixed) != self._room:
+            self._frames.clear()
+            self._room = len(fixed)
         out: list[bytes] = []
         lines = data[: end - 1].split(b"\n") if end else []
         for line in lines:
@@ -87,7 +91,7 @@ class Encoder:
         return b"".join(out)
 
     def _frame(self, size: int, fixed: int) -> tuple[bytes, bytes, bytes]:
-        """What stands around a line of `size` bytes; the time always takes the same room."""
+        """What stands around a line of `size` bytes, when source and time take `fixed`."""
         head = b"\x1a" + varint(size) if size else b""
         length = (fixed + len(head) + size + len(self._attributes)).to_bytes(4, "big")
         if len(self._frames) >= _REMEMBERED:
