@@ -56,6 +56,8 @@ class Inside(Netns):
         with contextlib.suppress(OSError):
             while True:
                 data, peer = sock.recvfrom(65536)
+                if peer is None:
+                    return  # shut down
                 sock.sendto(f"{self.name} {peer[0]} ".encode() + data, peer)
 
     def close(self) -> None:

@@ -278,7 +278,7 @@ def test_what_cannot_be_published_is_refused_at_create(daemon: Daemon) -> None:
 
 
 def test_on_the_hosts_network_ports_are_discarded_with_a_warning(daemon: Daemon) -> None:
-    body = {"Image": "busybox:test", "HostConfig": {"NetworkMode": "host", **bound(tcp80="1")}}
+    body = {"Image": "busybox:test", "Cmd": ["true"], "HostConfig": {"NetworkMode": "host", **bound(tcp80="1")}}
     created = daemon.post("/containers/create", body)
     assert created["Warnings"] == ["Published ports are discarded when using host network mode"]
     daemon.request("DELETE", f"/containers/{created['Id']}")

@@ -19,7 +19,7 @@ from carboy.engine.containers.states import ALIVE, State
 from carboy.engine.portkeeper import PortKeeper
 from carboy.engine.spec.ports import wishes
 from carboy.errors import CarboyError
-from carboy.network.bridge import BridgeNetwork
+from carboy.network.bridge import BridgeNetwork, Endpoint
 from carboy.network.ports import (
     Held,
     InUse,
@@ -61,7 +61,7 @@ class Ports:
         """Ports stay published."""
         self._keeper.close()
 
-    def publish(self, container: Container, address: IPv4Address, pid: int) -> None:
+    def publish(self, container: Container, endpoint: Endpoint, pid: int) -> None:
         """Publish what the container asks for; raises NotPublished, and nothing is published then."""
         document = container.document
         wanted = wishes(document.config, document.host)
@@ -69,11 +69,11 @@ class Ports:
             return
         held = self._bind(container, wanted)
         with self._lock:
-            self._owners[container.id] = Owner(container, address, held.ports)
+            self._owners[container.id] = Owner(container, endpoint.address, held.ports)
         document.published = [_stored(port) for port in held.ports]
         try:
-            self._hold(container.id, address, pid, held)
-            self._network.publish(elements_of(held.ports, address))
+            self._hold(container.id, endpoint.address, pid, held)
+            self._network.publish(elements_of(held.ports, endpoint.address), endpoint)
         except BaseException:
             self.release(container)
             raise

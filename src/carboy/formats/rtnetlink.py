@@ -51,6 +51,9 @@ _IFLA_AF_SPEC = 26
 _IFLA_NET_NS_FD = 28
 _IFLA_INFO_KIND = 1
 _IFLA_INFO_DATA = 2
+_IFLA_INFO_SLAVE_KIND = 4
+_IFLA_INFO_SLAVE_DATA = 5
+_IFLA_BRPORT_MODE = 4
 _IFLA_INET6_ADDR_GEN_MODE = 8
 _IN6_ADDR_GEN_MODE_NONE = 1
 _VETH_INFO_PEER = 1
@@ -196,6 +199,17 @@ def set_no_ipv6_addresses(*, index: int = 0, name: str = "") -> Request:
     spec = nested(_IFLA_AF_SPEC, nested(AF_INET6, u8(_IFLA_INET6_ADDR_GEN_MODE, _IN6_ADDR_GEN_MODE_NONE)))
     payload = _ifinfo(index=index) + _target(index, name) + spec
     return Request(RTM_NEWLINK, NLM_F_ACK, payload, f"turn off IPv6 addresses of {_label(index, name)}")
+
+
+def set_hairpin(*, index: int = 0, name: str = "") -> Request:
+    """Let the bridge send a packet back to the port that it came from."""
+    info = nested(
+        _IFLA_LINKINFO,
+        text(_IFLA_INFO_SLAVE_KIND, "bridge"),
+        nested(_IFLA_INFO_SLAVE_DATA, u8(_IFLA_BRPORT_MODE, 1)),
+    )
+    payload = _ifinfo(index=index) + _target(index, name) + info
+    return Request(RTM_NEWLINK, NLM_F_ACK, payload, f"set hairpin mode of {_label(index, name)}")
 
 
 def delete_link(*, index: int = 0, name: str = "") -> Request:

@@ -160,14 +160,18 @@ class BridgeNetwork:
         """Take over the addresses of containers that run already; gives those that could not be."""
         return self.addresses.restore(records)
 
-    def publish(self, elements: Sequence[Element]) -> None:
-        """Send what arrives at these ports of the machine to containers of this network."""
+    def publish(self, elements: Sequence[Element], endpoint: Endpoint) -> None:
+        """Send what arrives at these ports of the machine to a container of this network."""
         if not elements:
             return
         with self._lock, _Category(f"publish ports on network {self.name}"):
             self._firewall.ensure()
             self._firewall.publish(elements)
             self._route_localnet()
+            if sysctls.get_sysctl("net/bridge/bridge-nf-call-iptables") == "1":
+                # Then the firewall works on frames too: one for the container's own published port
+                # is changed before it is routed, and would have to leave by the port it came from.
+                self._socket.send(rtnetlink.set_hairpin(name=endpoint.host_interface))
 
     def unpublish(self, elements: Sequence[Element]) -> None:
         """Take ports back; again is harmless."""

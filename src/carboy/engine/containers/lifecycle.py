@@ -200,7 +200,7 @@ class Lifecycle:
         container.document.endpoint = EndpointDocument.of(endpoint)
         # The same inode that init binds to /etc/hosts: written in place.
         write_file(f"{bundle}/hosts", self._bundles.hosts(container, endpoint.address))
-        self._parts.ports.publish(container, endpoint.address, pid)
+        self._parts.ports.publish(container, endpoint, pid)
 
     def _failed(self, container: Container, before: State, error: BaseException) -> None:
         self._parts.volumes.release(container.id)
