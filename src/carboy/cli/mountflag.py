@@ -39,11 +39,10 @@ def mount(text: str) -> Json:
             raise bad("--mount", text, f"invalid field '{field}' must be a key=value pair")
         try:
             _take(result, key, value, field)
-        except (InvalidArgument, ValueError) as error:
-            why = (
-                str(error) if "'" in str(error) or "(" in str(error) else f"invalid value for {key}: {value}"
-            )
-            raise bad("--mount", text, why) from error
+        except ValueError as error:
+            raise bad("--mount", text, f"invalid value for {key}: {value}") from error
+        except InvalidArgument as error:
+            raise bad("--mount", text, str(error)) from error
     _check(result, text)
     return result
 
@@ -92,13 +91,20 @@ def _take(result: Json, key: str, value: str, field: str) -> None:
         case "image-subpath":
             options("ImageOptions")["Subpath"] = value
         case "tmpfs-size":
-            options("TmpfsOptions")["SizeBytes"] = parse_size(value, key)
+            options("TmpfsOptions")["SizeBytes"] = _size(value)
         case "tmpfs-mode":
             options("TmpfsOptions")["Mode"] = int(value, 8)
         case "tmpfs-opt":
             options("TmpfsOptions").setdefault("Options", []).append(value.split("=", 1))
         case _:
             raise InvalidArgument(f"unexpected key '{key}' in '{field}'")
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text, "size")
+    except InvalidArgument as error:
+        raise ValueError(text) from error
 
 
 def _pair(target: dict[str, str], text: str) -> None:

@@ -138,7 +138,8 @@ def test_limits_devices_and_policies() -> None:
     assert requests == [{"Driver": "cdi", "DeviceIDs": ["vendor.com/class=name"]}]
     assert values.restart_policy("on-failure:3") == {"Name": "on-failure", "MaximumRetryCount": 3}
     assert values.throttle("/dev/sda:1mb", "device-read-bps") == {"Path": "/dev/sda", "Rate": 1 << 20}
-    for call, bad in ((values.ulimit, "nofile=2:1"), (values.ulimit, "x"), (values.restart_policy, "always:x")):  # fmt: skip
+    wrong = ((values.ulimit, "nofile=2:1"), (values.ulimit, "x"), (values.restart_policy, "always:x"))
+    for call, bad in wrong:
         with pytest.raises(InvalidArgument):
             call(bad)
 
