@@ -19,3 +19,9 @@ def confirm(session: Session, question: str) -> bool:
     session.warn(f"WARNING! {question}")
     os.write(2, b"Go on? [y/N] ")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def ask(warning: str) -> bool:
+    """Docker's question before a prune: the answer may come through a pipe; its end means no."""
+    os.write(1, f"WARNING! {warning}\nAre you sure you want to continue? [y/N] ".encode())
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -45,19 +45,30 @@ def show(
 
     `raw` is the template of `--format raw`.  Rows with "Labels" also answer {{.Label "name"}}.
     """
-    if quiet and template in ("", "table"):
-        lines = [row[quiet] for row in rows]
-    elif template == "json":
-        from carboy.cli.gofunctions import to_json
-
-        lines = [escaped(to_json(dict(sorted(row.items())))) for row in rows]
-    elif template and template != "table":
-        lines = _templated(rows, columns, raw if template == "raw" and raw else template)
-    else:
-        cells = [[row[field] for field, _header in columns] for row in rows]
-        lines = align([[header for _field, header in columns], *cells])
+    lines = rendered(rows, columns, template=template, quiet=quiet, raw=raw)
     if lines:
         session.out("\n".join(lines))
+
+
+def rendered(
+    rows: list[Row],
+    columns: tuple[tuple[str, str], ...],
+    *,
+    template: str = "",
+    quiet: str = "",
+    raw: str = "",
+) -> list[str]:
+    """The lines that `show` prints."""
+    if quiet and template in ("", "table"):
+        return [row[quiet] for row in rows]
+    if template == "json":
+        from carboy.cli.gofunctions import to_json
+
+        return [escaped(to_json(dict(sorted(row.items())))) for row in rows]
+    if template and template != "table":
+        return _templated(rows, columns, raw if template == "raw" and raw else template)
+    cells = [[row[field] for field, _header in columns] for row in rows]
+    return align([[header for _field, header in columns], *cells])
 
 
 def _templated(rows: list[Row], columns: tuple[tuple[str, str], ...], template: str) -> list[str]:
