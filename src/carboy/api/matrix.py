@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from itertools import groupby
 
-from carboy.api import versions
+from carboy.api import createfields, versions
 from carboy.api.handlers import absent
 from carboy.api.routes import ROUTES, Route
 
@@ -29,6 +29,7 @@ def matrix() -> str:
             f"| `{route.method} {route.path}` | {versions.text(route.since)} | {_state(route)} |\n"
             for route in routes
         )
+    parts.append(createfields.page())
     return "".join(parts)
 
 

@@ -201,6 +201,8 @@ def device_names(requests: Sequence[DeviceRequest], registry: Registry) -> list[
     """The CDI devices of `DeviceRequests`; raises InvalidArgument, in Docker's words, for what cannot be."""
     names: list[str] = []
     for request in requests:
+        if request.options:
+            raise InvalidArgument("invalid device request: devices by CDI have no options")
         if request.driver == "cdi":
             names += request.device_ids
         elif request.driver in ("", *GPU_KINDS) and any("gpu" in one for one in request.capabilities):
