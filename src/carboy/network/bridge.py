@@ -90,7 +90,7 @@ class BridgeNetwork:
             self.subnet = subnet or self._find_subnet()
             self.addresses = AddressPool(self.subnet)
             self.gateway = self.addresses.gateway
-            self._firewall = Firewall(table=table or _table_name(name), bridge=name, subnet=self.subnet)
+            self._firewall = Firewall(table=table or table_name(name), bridge=name, subnet=self.subnet)
         except BaseException:
             self._socket.close()
             raise
@@ -460,7 +460,7 @@ def _check_id(unsafe_id: str) -> None:
         raise InvalidArgument(f"container id {unsafe_id[:64]!r} has to be letters and digits")
 
 
-def _table_name(bridge: str) -> str:
+def table_name(bridge: str) -> str:
     """A table name from the bridge's; one with other characters than letters and digits is hashed."""
     if bridge.isascii() and bridge.isalnum():
         return f"carboy_{bridge}"

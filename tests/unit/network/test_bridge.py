@@ -41,6 +41,6 @@ def test_other_mac_addresses_are_refused(text: str) -> None:
 
 
 def test_table_names_are_plain_and_differ() -> None:
-    assert bridge._table_name("carboy0") == "carboy_carboy0"
-    assert bridge._table_name("cb-1").isidentifier()
-    assert bridge._table_name("cb-1") != bridge._table_name("cb_1")
+    assert bridge.table_name("carboy0") == "carboy_carboy0"
+    assert bridge.table_name("cb-1").isidentifier()
+    assert bridge.table_name("cb-1") != bridge.table_name("cb_1")
