@@ -128,7 +128,7 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
     "json": to_json,
     "index": _index,
     "join": lambda items, separator: separator.join(show(item) for item in items or ()),
-    "split": lambda text, separator: text.split(separator),
+    "split": lambda text, separator: text.split(separator) if separator else list(text),
     "upper": lambda text: text.upper(),
     "lower": lambda text: text.lower(),
     "title": _title,

@@ -53,8 +53,8 @@ created_at: {{.CreatedAt}}
 state: {{.State}}
 status: {{.Status}}
 names: {{.Names}}
-labels: {{.Labels}}
-ports: {{.Ports}}
+labels:{{with .Labels}} {{.}}{{end}}
+ports:{{with .Ports}} {{.}}{{end}}
 """
 
 

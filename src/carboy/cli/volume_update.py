@@ -26,4 +26,4 @@ def main(session: Session, parsed: Parsed) -> int:
     if parsed.text("availability", "active") not in ("active", "pause", "drain"):
         raise UsageError("invalid --availability: write active, pause or drain", 1)
     session.client.get_object(f"/volumes/{parsed.arguments[0]}")
-    raise Unsupported("Can only update cluster volumes")
+    raise Unsupported("can only update cluster volumes")
