@@ -54,6 +54,7 @@ class BackendContract:
         assert api.json("GET", "/exec/none/json")[0] == 404
         assert api.json("GET", "/volumes/none")[0] == 404
         assert api.json("GET", "/networks/no-such-network")[0] == 404
+        assert api.json("POST", "/networks/prune") == (200, {"NetworksDeleted": None})
 
     def test_a_container_is_found_by_name_id_and_prefix(self, api: Client, image: str) -> None:
         container_id = self.create(api, image)

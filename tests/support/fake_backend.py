@@ -29,7 +29,7 @@ from carboy.formats.dockerapi.containers import (
 from carboy.formats.dockerapi.execs import ExecConfig, ExecInspect, ExecProcess
 from carboy.formats.dockerapi.filters import Filters
 from carboy.formats.dockerapi.images import DeletedImage, HistoryItem, ImageInspect, ImageSummary
-from carboy.formats.dockerapi.networks import Network
+from carboy.formats.dockerapi.networks import Network, NetworksPruned
 from carboy.formats.dockerapi.progress import ProgressMessage
 from carboy.formats.dockerapi.streams import AttachOptions, LogOptions
 from carboy.formats.dockerapi.system import DiskUsage, Event, Info, PingFacts, Version, event
@@ -445,6 +445,9 @@ class FakeNetworks:
 
     def list(self, filters: Filters) -> list[Network]:
         return [self.inspect("bridge")]
+
+    def prune(self, filters: Filters) -> NetworksPruned:
+        return NetworksPruned()
 
 
 class FakeSystem:

@@ -27,7 +27,7 @@ from carboy.formats.dockerapi.containers import (
 from carboy.formats.dockerapi.execs import ExecConfig, ExecInspect
 from carboy.formats.dockerapi.filters import Filters
 from carboy.formats.dockerapi.images import DeletedImage, HistoryItem, ImageInspect, ImageSummary
-from carboy.formats.dockerapi.networks import Network
+from carboy.formats.dockerapi.networks import Network, NetworksPruned
 from carboy.formats.dockerapi.progress import ProgressMessage
 from carboy.formats.dockerapi.stats import ContainerStats
 from carboy.formats.dockerapi.streams import AttachOptions, LogOptions
@@ -249,6 +249,7 @@ class Networks(Protocol):
 
     def list(self, filters: Filters) -> Sequence[Network]: ...
     def inspect(self, unsafe_ref: str) -> Network: ...
+    def prune(self, filters: Filters) -> NetworksPruned: ...
 
 
 class System(Protocol):

@@ -155,7 +155,7 @@ ROUTES: tuple[Route, ...] = (
         "Network",
         ("GET", "/networks", networks.list_networks),
         ("POST", "/networks/create", absent.not_yet),
-        ("POST", "/networks/prune", absent.not_yet, (1, 25)),
+        ("POST", "/networks/prune", networks.prune, (1, 25)),
         ("GET", "/networks/{id}", networks.inspect),
         ("DELETE", "/networks/{id}", absent.not_yet),
         ("POST", "/networks/{id}/connect", absent.not_yet),

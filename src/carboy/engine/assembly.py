@@ -78,7 +78,7 @@ class Engine:
         self.files = ContainerFiles(parts, self.containers, self.containers.lifecycle.emit)
         self.execs = Execs(self.containers, facts)
         self.upkeep = Upkeep(paths, facts, self.containers, self.images, self.events)
-        self.networks = Networks(self.network, self.containers.index)
+        self.networks = Networks(self.network, self.containers.index, self.events)
         self.system = System(
             paths,
             self.database,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from carboy.engine.containers.index import Index
 from carboy.engine.spec.check import network_id
+from carboy.engine.events import Events
+from carboy.engine.prune import parse_until
 from carboy.errors import NotFound
 from carboy.formats.dockerapi.filters import Filters
-from carboy.formats.dockerapi.networks import IPAM, IPAMConfig, Network, NetworkContainer
+from carboy.formats.dockerapi.networks import IPAM, IPAMConfig, Network, NetworkContainer, NetworksPruned
 from carboy.formats.dockerapi.times import rfc3339
 from carboy.network.bridge import BridgeNetwork
 
@@ -16,7 +18,8 @@ _DRIVERS = {"bridge": "bridge", "host": "host", "none": "null"}
 class Networks:
     """What there is without anybody having made it."""
 
-    def __init__(self, network: BridgeNetwork, index: Index) -> None:
+    def __init__(self, network: BridgeNetwork, index: Index, events: Events) -> None:
+        self._events = events
         self._network = network
         self._index = index
 
@@ -34,6 +37,13 @@ class Networks:
             and filters.labels({})
             and not filters.boolean("dangling", default=False)
         ]
+
+    def prune(self, filters: Filters) -> NetworksPruned:
+        """Remove unused networks that somebody made: there are none yet, and built-in ones stay."""
+        filters.require_known(("label", "label!", "until"))
+        parse_until(filters)
+        self._events.publish("network", "prune", "", {"reclaimed": "0"})
+        return NetworksPruned()
 
     def inspect(self, unsafe_ref: str) -> Network:
         """One network by name or id."""

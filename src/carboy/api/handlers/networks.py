@@ -16,3 +16,9 @@ async def inspect(call: Call) -> Answer:
     """`GET /networks/{id}`"""
     ref = call.variable("id")
     return json_reply(await call.run(lambda: call.backends.networks.inspect(ref)))
+
+
+async def prune(call: Call) -> Answer:
+    """`POST /networks/prune`"""
+    filters = call.query.filters()
+    return json_reply(await call.run(lambda: call.backends.networks.prune(filters)))

@@ -38,6 +38,12 @@ class ConfigReference(Document, kw_only=True):
     network: str = ""
 
 
+class NetworksPruned(Document, kw_only=True):
+    """What `POST /networks/prune` removed."""
+
+    networks_deleted: list[str] | None = None
+
+
 class Network(Document, kw_only=True):
     """One network."""
 
