@@ -53,6 +53,14 @@ class Watched:
         self.ended = False
         self._response: Stream | None = None
 
+    def read_all(self) -> None:
+        """Wait for the whole reply: one document."""
+        try:
+            reply = checked(self.connection.read_head("GET"))
+            self.frame = document.as_object(reply.json())
+        except ServerError as error:
+            self.failure = error
+
     def read(self) -> None:
         """Take what has arrived; it must be readable."""
         if self._response is None:
@@ -143,6 +151,11 @@ class Board:
             self._poll.unregister(descriptor)
             watched.connection.close()
 
+    def wait_for_all(self) -> None:
+        """Take one document of each; they were all asked for before."""
+        for watched in self._watched.values():
+            watched.read_all()
+
     def wait(self, seconds: float) -> bool:
         """Take what arrives within this time; whether any figures did."""
         some = False
@@ -195,13 +208,15 @@ def main(session: Session, parsed: Parsed) -> int:
     """Show the figures until the user has enough, or once."""
     board = Board(session, parsed)
     board.begin()
-    template = parsed.text("format")
-    while board.waiting:
+    template, once = parsed.text("format"), parsed.flag("no-stream")
+    if once:
+        board.wait_for_all()
+    while not once and board.waiting:
         board.wait(_PERIOD)
     failures = board.failures()
-    if failures:
+    if failures and parsed.arguments:
         raise failures[0]
-    if parsed.flag("no-stream"):
+    if once:
         table.show(session, board.rows(), statsrows.COLUMNS, template=template)
         return 0
     screen = _screen(session, template)
