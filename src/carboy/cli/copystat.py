@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Bits of Go's os.FileMode.
 _DIRECTORY = 1 << 31
 _LINK = 1 << 27
-_NEITHER = {1 << 25: "a named pipe", 1 << 24: "a socket", 1 << 26: "a device", 1 << 19: "an irregular file"}
+_NEITHER = {1 << 26: "a device", 1 << 19: "an irregular file"}
 
 
 def stat_of(response: Response) -> Json:
