@@ -185,5 +185,6 @@ LAUNCH_FIELDS = {
     "stop_signal": "int",
     "seccomp_cache": "directory of compiled filters",
     "cgroup_parent": "str, e.g. /carboy",
+    "light": "{pid: '' new | path joined | null the host's}: init prepares itself (runtime/launch.py)",
 }
 """The fields of `launch`, all optional: documentation that the tests compare with the code."""

@@ -33,31 +33,20 @@ CLONE_PARENT = 0x8000
 
 
 def clone(plan: Plan) -> tuple[int, int]:
-    """(pid, pidfd) of init in the parent, (0, -1) in init.
-
-    With `plan.on_fork` init is the caller's sibling, as everybody else who outlives this call.
-    """
+    """(pid, pidfd) of init in the parent, (0, -1) in init."""
     if "user" in plan.spec.linux.namespaces:
         return _clone_in_two_steps(plan)
     flags = NAMESPACES["pid"] if plan.spec.linux.namespaces.get("pid") == "" else 0
     joined = plan.joined.pop("pid", None)
-    sibling = plan.on_fork is not None
-    if joined is None:
-        return fork(flags, sibling=sibling)
-    return clone_into(joined, flags, sibling=sibling)
+    return process.clone3(flags) if joined is None else clone_into(joined, flags)
 
 
-def fork(flags: int = 0, *, sibling: bool = False) -> tuple[int, int]:
-    """clone3 of a child, or of a child of our parent, which gets the signal of our own end then."""
-    return process.clone3(flags | CLONE_PARENT, exit_signal=0) if sibling else process.clone3(flags)
-
-
-def clone_into(pid_namespace: int, flags: int = 0, *, sibling: bool = False) -> tuple[int, int]:
+def clone_into(pid_namespace: int, flags: int = 0) -> tuple[int, int]:
     """Fork a child into the PID namespace (a descriptor of it, or a pidfd of one of its members)."""
     namespaces.setns(pid_namespace, namespaces.CLONE_NEWPID)
     pid = -1
     try:
-        pid, pidfd = fork(flags, sibling=sibling)
+        pid, pidfd = process.clone3(flags)
     finally:
         if pid:
             # Only the parent goes back: for the child it is already its own namespace.
@@ -69,12 +58,10 @@ def clone_into(pid_namespace: int, flags: int = 0, *, sibling: bool = False) -> 
 
 def _clone_in_two_steps(plan: Plan) -> tuple[int, int]:
     ours, theirs = sync.pair()
-    pid, pidfd = fork(sibling=plan.on_fork is not None)
+    pid, pidfd = process.clone3(0)
     if pid == 0:
         ours.close()
         return _intermediate(plan, theirs)
-    if plan.on_fork is not None:
-        plan.on_fork(pid)
     theirs.close()
     os.close(pidfd)
     try:
@@ -92,7 +79,7 @@ def _clone_in_two_steps(plan: Plan) -> tuple[int, int]:
         try:
             os.waitpid(pid, 0)
         except ChildProcessError:
-            pass  # SIGCHLD is ignored here, or it is a sibling
+            pass  # SIGCHLD is ignored here
     return pid_of(descriptors[0]), descriptors[0]
 
 

@@ -135,7 +135,7 @@ def _fork(
 def _clone_into(target: Target | Created) -> tuple[int, int]:
     """Fork a child into the container's PID namespace."""
     if "pid" not in target.spec.linux.namespaces:
-        return clone.fork()
+        return process.clone3(0)
     try:
         return clone.clone_into(target.pidfd)
     except OSError as error:

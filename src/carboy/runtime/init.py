@@ -40,6 +40,8 @@ def _create(plan: Plan, socket: Socket) -> None:
     if plan.die_with_parent:
         process.set_pdeathsig(KILL)
     os.setsid()
+    if plan.prepare is not None:
+        plan.prepare(plan, socket)
     _enter_namespaces(plan)
     sync.send(socket, {"op": "namespaces"})
     group = _Group(plan, socket)
@@ -76,7 +78,7 @@ class _Group:
             self._entered = True
             message, _ = sync.expect(self._socket, "ready")
             self._plan.pid = int(message.get("pid") or 0)
-            self._plan.cgroup_paths = message.get("cgroup") or {}
+            self._plan.cgroup_paths = message.get("cgroup") or self._plan.cgroup_paths
             _enter_late_namespaces(self._plan.spec)
         return self._plan.cgroup_paths
 
@@ -209,7 +211,7 @@ def _go(plan: Plan, socket: Socket) -> None:
         hooks.run(spec.hooks.get("startContainer", []), plan.state("created"))
     identity.reset_signals()
     with Failing("rlimits"):
-        for warning in identity.set_rlimits(spec.process.rlimits, plan.explicit_limits):
+        for warning in identity.set_rlimits(spec.process.rlimits, spec.explicit_limits):
             sync.send(socket, {"warning": warning})
     with Failing("scheduler"):
         identity.set_scheduling(spec.process)

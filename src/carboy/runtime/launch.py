@@ -45,10 +45,10 @@ DEFAULT_DEVICE_RULES = (
 
 
 class Plan:
-    """Everything init needs, gathered before the fork."""
+    """Everything init needs: gathered before the fork, or by `prepare` in init itself."""
 
-    def __init__(self, spec: Spec, container_id: str, bundle: str, streams: Streams) -> None:
-        self.spec = spec
+    def __init__(self, container_id: str, bundle: str, streams: Streams) -> None:
+        self.spec: Spec
         self.container_id = container_id
         self.bundle = bundle
         self.place = bundle
@@ -62,10 +62,36 @@ class Plan:
         self.die_with_parent = True
         self.preserve_fds = 0
         self.start_socket: Socket | None = None
-        self.on_fork: Callable[[int], None] | None = None
+        self.prepare: Callable[[Plan, Socket], None] | None = None
         self.last_capability = capabilities.last_capability()
-        self.explicit_limits = spec.explicit_limits
         self.pid = 0
+
+    def specify(
+        self, spec: Spec, *, rootfs_fd: int | None, mount_fds: list[int], seccomp_cache: str | None
+    ) -> None:
+        """What follows from the specification: checked, compiled, opened."""
+        self.spec = spec
+        if rootfs_fd is None:
+            # Where createContainer hooks look for it: they run in the new mount namespace, before the pivot.
+            self.place = os.path.join(self.bundle, spec.root_path)
+        with Failing("seccomp"):
+            self.filter = (
+                seccomp.filter_for(spec.linux.seccomp, seccomp_cache) if spec.linux.seccomp else None
+            )
+        with Failing("label"):
+            if spec.process is not None:
+                labels.require(spec.process)
+        _known_capabilities(self)
+        _open_namespaces(self)
+        with Failing("rootfs"):
+            self.sources = sources.open_sources(spec, self.bundle, rootfs_fd, mount_fds)
+
+    def close(self) -> None:
+        """In the parent: what only init needs."""
+        if self.prepare is None:
+            self.sources.close()
+        for fd in self.joined.values():
+            os.close(fd)
 
     def state(self, status: str) -> dict[str, Any]:
         """The state document that hooks read (runtime.md, "State")."""
@@ -87,31 +113,31 @@ class Created:
     The caller owns `pidfd` and the parent's ends in `streams`.
     """
 
-    __slots__ = ("_socket", "cgroup", "container_id", "pid", "pidfd", "plan", "spec", "streams", "warnings")
+    __slots__ = ("cgroup", "container_id", "pid", "pidfd", "plan", "socket", "streams", "warnings")
 
-    def __init__(self, plan: Plan, socket: Socket, pid: int, pidfd: int, cgroup: Cgroup | None) -> None:
+    def __init__(self, plan: Plan, socket: Socket, pid: int, pidfd: int) -> None:
         self.plan = plan
         self.container_id = plan.container_id
-        self.spec = plan.spec
         self.streams = plan.streams
         self.pid = pid
         self.pidfd = pidfd
-        self.cgroup = cgroup
+        self.cgroup: Cgroup | None = None
         self.warnings: list[str] = []
-        self._socket = socket
+        self.socket = socket
+
+    @property
+    def spec(self) -> Spec:
+        """The specification, where the parent has read it."""
+        return self.plan.spec
 
     def start(self) -> None:
         """Release init; returns when the program has been executed, else raises what init says."""
-        release(self._socket, self.warnings)
+        release(self.socket, self.warnings)
         poststart(self.plan, self.pidfd)
-
-    def start_descriptor(self) -> int:
-        """What `release` needs in the process that this one hands the container over to."""
-        return self._socket.fileno()
 
     def leave(self) -> None:
         """Let go of an init that listens for its `start` elsewhere (`start_socket` of `create`)."""
-        self._socket.close()
+        self.socket.close()
 
 
 def release(socket: Socket, warnings: list[str] | None = None) -> None:
@@ -162,7 +188,6 @@ def create(
     die_with_parent: bool = True,
     seccomp_cache: str | None = None,
     start_socket: Socket | None = None,
-    on_fork: Callable[[int], None] | None = None,
     mount_fds: list[int] | None = None,
 ) -> Created:
     """Make a container up to the point where only `start` is missing.
@@ -171,35 +196,74 @@ def create(
     mount_fds: detached mounts that `carboy.descriptor=N` names; they stay the caller's, too.
     on_namespaces(pid, pidfd): called as soon as the namespaces are there, while init goes on.
     start_socket: a listening socket on which init waits for `start`, from whatever process (carboy-runtime).
-    on_fork(pid): the caller is a launcher (monitor/launcher.py): init becomes the child of its parent, who
-    reaps it and every other process that is told here.
     """
-    plan = Plan(spec, container_id, bundle, streams)
+    plan = Plan(container_id, bundle, streams)
     plan.reap, plan.die_with_parent, plan.preserve_fds = init, die_with_parent, preserve_fds
-    plan.start_socket, plan.on_fork = start_socket, on_fork
-    if rootfs_fd is None:
-        # Where createContainer hooks look for it: they run in the new mount namespace, before the pivot.
-        plan.place = os.path.join(bundle, spec.root_path)
+    plan.start_socket = start_socket
     try:
-        with Failing("seccomp"):
-            plan.filter = (
-                seccomp.filter_for(spec.linux.seccomp, seccomp_cache) if spec.linux.seccomp else None
-            )
-        with Failing("label"):
-            if spec.process is not None:
-                labels.require(spec.process)
-        _known_capabilities(plan)
         plan.layout = cgroup.layout if cgroup is not None else None
-        _open_namespaces(plan)
-        with Failing("rootfs"):
-            plan.sources = sources.open_sources(spec, bundle, rootfs_fd, mount_fds or [])
-        return _birth(plan, cgroup, on_namespaces)
+        plan.specify(spec, rootfs_fd=rootfs_fd, mount_fds=mount_fds or [], seccomp_cache=seccomp_cache)
+        created = _birth(plan, lambda: clone.clone(plan))
+        created.cgroup = cgroup
+        with _Undone(created):
+            _converse(created, on_namespaces)
+        return created
     except BaseException:
         streams.close()
         raise
 
 
-def _with_default_devices(resources: dict[str, Any]) -> dict[str, Any]:
+def create_lightly(
+    *,
+    container_id: str,
+    bundle: str,
+    streams: Streams,
+    pid_namespace: str | None,
+    init: bool,
+    prepare: Callable[[Plan, Socket], None],
+    on_prepared: Callable[[dict[str, Any], list[int]], None],
+    on_namespaces: Callable[[int], None],
+) -> Created:
+    """As `create`, for a parent that stays small: init reads the specification and makes its group itself.
+
+    For containers without hooks, a user namespace or offsets of clocks.  What a launch writes to memory,
+    about 1 MiB with CPython's reference counts, is then init's, and goes when the program is executed.
+
+    pid_namespace: "" for a new one, the path of one to join, None for the parent's.
+    prepare(plan, socket): in init, before its namespaces; ends with the packet `prepared`.
+    on_prepared(packet, descriptors): that packet.
+    on_namespaces(pid): as with `create`; it also moves init into its group.
+    """
+    plan = Plan(container_id, bundle, streams)
+    plan.reap, plan.prepare = init, prepare
+    try:
+        created = _birth(plan, lambda: _clone_with(pid_namespace))
+        with _Undone(created):
+            socket = created.socket
+            sync.set_timeout(socket, STEP_TIMEOUT)
+            on_prepared(*sync.expect(socket, "prepared", created.warnings))
+            sync.expect(socket, "namespaces", created.warnings)
+            on_namespaces(created.pid)
+            sync.send(socket, {"op": "ready", "pid": created.pid})
+            sync.expect(socket, "built", created.warnings)
+            _finish(created)
+        return created
+    except BaseException:
+        streams.close()
+        raise
+
+
+def _clone_with(pid_namespace: str | None) -> tuple[int, int]:
+    if not pid_namespace:
+        return process.clone3(0 if pid_namespace is None else namespaces.CLONE_NEWPID)
+    fd = _open_namespace("pid", pid_namespace)
+    try:
+        return clone.clone_into(fd)
+    finally:
+        os.close(fd)
+
+
+def with_default_devices(resources: dict[str, Any]) -> dict[str, Any]:
     """What is denied by the rules: never the default nodes, and never making a node (as with runc)."""
     rules = resources.get("devices")
     if not rules:
@@ -224,50 +288,63 @@ def _open_namespaces(plan: Plan) -> None:
         path = plan.spec.linux.namespaces.get(kind)
         if not path:
             continue
-        with Failing("namespace", f"{kind} {path}"):
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            if namespaces.namespace_type(fd) != NAMESPACES[kind]:
-                os.close(fd)
-                raise InvalidArgument(f"{path} is not a {kind} namespace")
-        plan.joined[kind] = fd
+        if kind == "pid" and plan.prepare is not None:
+            continue  # the clone has joined it
+        plan.joined[kind] = _open_namespace(kind, path)
 
 
-def _birth(plan: Plan, cgroup: Cgroup | None, on_namespaces: Callable[[int, int], None] | None) -> Created:
+def _open_namespace(kind: str, path: str) -> int:
+    with Failing("namespace", f"{kind} {path}"):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        if namespaces.namespace_type(fd) != NAMESPACES[kind]:
+            os.close(fd)
+            raise InvalidArgument(f"{path} is not a {kind} namespace")
+    return fd
+
+
+def _birth(plan: Plan, forked: Callable[[], tuple[int, int]]) -> Created:
+    """Fork init; what it alone needs is closed here."""
     ours, theirs = sync.pair()
     try:
         with Failing("fork"):
-            pid, pidfd = clone.clone(plan)
+            pid, pidfd = forked()
     except BaseException:
-        plan.sources.close()
+        plan.close()
         raise
     if pid == 0:
         ours.close()
         init.main(plan, theirs)
     plan.pid = pid
-    if plan.on_fork is not None:
-        plan.on_fork(pid)
     theirs.close()
-    plan.sources.close()
-    for fd in plan.joined.values():
-        os.close(fd)
+    plan.close()
     plan.streams.close_child()
-    created = Created(plan, ours, pid, pidfd, cgroup)
-    try:
-        _converse(created, ours, on_namespaces)
-    except BaseException:
-        _kill(created)
-        ours.close()
-        raise
-    return created
+    return Created(plan, ours, pid, pidfd)
 
 
-def _converse(created: Created, socket: Socket, on_namespaces: Callable[[int, int], None] | None) -> None:
-    plan, spec = created.plan, created.spec
+class _Undone:
+    """A context that ends and reaps an init whose creation fails inside."""
+
+    __slots__ = ("_created",)
+
+    def __init__(self, created: Created) -> None:
+        self._created = created
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            _kill(self._created)
+            self._created.socket.close()
+
+
+def _converse(created: Created, on_namespaces: Callable[[int, int], None] | None) -> None:
+    plan, spec, socket = created.plan, created.plan.spec, created.socket
     sync.set_timeout(socket, STEP_TIMEOUT)
     if created.cgroup is not None:
         with Failing("cgroup"):  # while init makes its namespaces
             created.cgroup.create()
-            created.cgroup.apply(_with_default_devices(spec.linux.resources))
+            created.cgroup.apply(with_default_devices(spec.linux.resources))
             plan.cgroup_paths = created.cgroup.paths()
     sync.expect(socket, "namespaces", created.warnings)
     if on_namespaces is not None:
@@ -275,9 +352,7 @@ def _converse(created: Created, socket: Socket, on_namespaces: Callable[[int, in
     if created.cgroup is not None:
         with Failing("cgroup"):  # while init mounts
             created.cgroup.add_process(created.pid)
-    with Failing("oom_score_adj"):
-        if spec.process is not None and spec.process.oom_score_adj is not None:
-            _write_oom_score(created, spec.process.oom_score_adj)
+    created.warnings += set_oom_score(spec, created.pid)
     with Failing("namespace", "time offsets"):
         _write_time_offsets(created.pid, spec)
     sync.send(socket, {"op": "ready", "pid": created.pid, "cgroup": plan.cgroup_paths})
@@ -285,6 +360,12 @@ def _converse(created: Created, socket: Socket, on_namespaces: Callable[[int, in
     with Failing("hook"):
         for name in hooks.IN_PARENT:
             hooks.run(spec.hooks.get(name, []), plan.state("creating"))
+    _finish(created)
+
+
+def _finish(created: Created) -> None:
+    """From `built` to `created`."""
+    plan, socket = created.plan, created.socket
     sync.send(socket, {"op": "proceed"})
     _, descriptors = sync.expect(socket, "created", created.warnings)
     if plan.streams.terminal:
@@ -306,17 +387,21 @@ def _write_time_offsets(pid: int, spec: Spec) -> None:
         file.write("".join(lines))
 
 
-def _write_oom_score(created: Created, wanted: int) -> None:
-    path = f"/proc/{created.pid}/oom_score_adj"
-    try:
-        with open(path, "w") as file:
-            file.write(str(wanted))
-    except PermissionError:
-        with open(path) as file:
-            have = file.read().strip()
-        created.warnings.append(
-            f"oom_score_adj {wanted} is refused without CAP_SYS_RESOURCE: it stays {have}"
-        )
+def set_oom_score(spec: Spec, pid: int | str = "self") -> list[str]:
+    """As the specification wants it; warnings."""
+    wanted = spec.process.oom_score_adj if spec.process is not None else None
+    if wanted is None:
+        return []
+    path = f"/proc/{pid}/oom_score_adj"
+    with Failing("oom_score_adj"):
+        try:
+            with open(path, "w") as file:
+                file.write(str(wanted))
+        except PermissionError:
+            with open(path) as file:
+                have = file.read().strip()
+            return [f"oom_score_adj {wanted} is refused without CAP_SYS_RESOURCE: it stays {have}"]
+    return []
 
 
 def _kill(created: Created) -> None:

@@ -70,7 +70,6 @@ def become_monitor(socket: Socket, request: dict[str, Any], descriptors: list[in
         descriptors[1] if request.get("rootfs") else None,
     )
     made.mounts = descriptors[2:]
-    made.begin()
     process.set_title(f"carboy monitor {str(request.get('id'))[:12]}")
     process.set_name("carboy-monitor")
     gc.enable()

@@ -209,8 +209,8 @@ class Intake:
                     available = self.size
                     if self._failure is not None or (self._ended and available == done):
                         return
-                # A mapping is read without a copy; it begins at a page, and `done` may not.  Its pages count as
-                # our memory while it lasts, and a slow hash can be far behind: a bounded piece at a time.
+                # A mapping is read without a copy; it begins at a page, and `done` may not.  Its pages
+                # count as our memory, and a slow hash can be far behind: a bounded piece at a time.
                 start = done & ~(mmap.PAGESIZE - 1)
                 length = min(available - start, _HASH)
                 with (

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal as signals
 import stat
+from collections.abc import Mapping
 from ipaddress import IPv4Address
+from typing import Any
 
 import msgspec
 
@@ -34,8 +36,11 @@ class Bundles:
         self._parts = parts
         self._index = index
 
-    def write(self, container: Container, bundle: str, rootfs: int) -> None:
-        """Write the files that are bound to /etc, and config.json; `rootfs` is the mounted root."""
+    def write(self, container: Container, bundle: str, rootfs: int) -> Message:
+        """Write the files that are bound to /etc, and config.json; `rootfs` is the mounted root.
+
+        Gives what the specification adds to `launch`.
+        """
         parts, document = self._parts, container.document
         passwd, group = read_account_files(rootfs)
         identity = resolve(document.config.user, document.host.group_add, passwd=passwd, group=group)
@@ -61,6 +66,7 @@ class Bundles:
             for name in [name for name in sysctl if name.startswith("net.")]:
                 del sysctl[name]
         write_file(f"{bundle}/config.json", msgspec.json.encode(spec).decode("utf-8", "surrogateescape"))
+        return light_field(spec)
 
     def _volumes(self, container: Container) -> tuple[dict[str, str], frozenset[str]]:
         """The paths of its volumes, and those that are read-only by their own options."""
@@ -138,6 +144,14 @@ class Bundles:
         """The newest file of its log; empty where the driver has none that can be read."""
         directory = self._parts.paths.container(container.id)
         return logdrivers.log_path(container.document.host.log_config, container.id, directory)
+
+
+def light_field(spec: Mapping[str, Any]) -> Message:
+    """The `light` of a launch, where init can prepare itself (formats/spawner.py)."""
+    namespaces = {one["type"]: one.get("path", "") for one in spec["linux"]["namespaces"]}
+    if spec.get("hooks") or "user" in namespaces or spec["linux"].get("timeOffsets"):
+        return {}
+    return {"light": {"pid": namespaces.get("pid")}}
 
 
 def hostname_of(container: Container) -> str:

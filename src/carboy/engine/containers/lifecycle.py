@@ -135,13 +135,13 @@ class Lifecycle:
             os.unlink(f"{bundle}/exit.json")
         rootfs, images = parts.snapshots.mount(container.id, container.diff_ids), []
         try:
-            self._bundles.write(container, bundle, rootfs)
+            more = self._bundles.write(container, bundle, rootfs)
             images = self._bundles.open_images(container)
             channel = parts.spawner.spawn(
                 container_id=container.id,
                 bundle=bundle,
                 run_directory=run_directory,
-                launch=self._bundles.launch_fields(container),
+                launch=self._bundles.launch_fields(container) | more,
                 rootfs=rootfs,
                 mounts=images,
             )

@@ -8,7 +8,6 @@ from _socket import socket as Socket  # noqa: N812 - the C type
 from carboy.errors import CarboyError, InvalidArgument
 from carboy.linux import process
 from carboy.runtime import cgroups, execute, labels, launch, seccomp, spec, sync
-from carboy.runtime.monitor import launcher
 from carboy.runtime.monitor.program import Program
 
 TYPE_CHECKING = False
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from carboy.runtime.cgroups import Cgroup
-    from carboy.runtime.monitor.launcher import Teller
     from carboy.runtime.seccomp import Filter
 
     Message = dict[str, Any]
@@ -34,25 +32,87 @@ class Container:
         self._options = options
         self._rootfs = rootfs
         self.mounts: list[int] = []
-        self._launcher: tuple[int, Socket] | None = None
         self._pid = 0
         self._pidfd = -1
         self._waiting: Socket | None = None
-        self._poststart = False
+        self._poststart: launch.Plan | None = None
         self._joins: Message = {}
         self._target: execute.Target | None = None
         self._oom: tuple[int, int] | None = None
         self._paths: dict[str, str] = {}
         self._group: Cgroup | None = None
 
-    # In the launcher (see launcher.py)
+    def create(self, on_namespaces: Callable[[int], None]) -> Program:
+        """Launch init up to its waiting for `start`; `on_namespaces` is told its pid early."""
+        light = self._options.get("light")
+        created = self._create(on_namespaces) if light is None else self._create_lightly(light, on_namespaces)
+        self._pid, self._pidfd = created.pid, created.pidfd
+        self._waiting = created.socket
+        program = _program(created.pid, _ends(created))
+        program.warnings = created.warnings
+        if self._rootfs is not None:
+            os.close(self._rootfs)
+            self._rootfs = None
+        while self.mounts:
+            os.close(self.mounts.pop())
+        return program
 
-    def _launch(self, teller: Teller) -> None:
+    def _create_lightly(self, light: Message, on_namespaces: Callable[[int], None]) -> launch.Created:
+        """Init does what needs the specification: see `launch.create_lightly`."""
+
+        def prepared(message: Message, descriptors: list[int]) -> None:
+            self._paths, self._joins = message["cgroup"], message["joins"]
+            if descriptors:
+                self._oom = (descriptors[0], int(message["oom_events"]))
+
+        def there(pid: int) -> None:
+            on_namespaces(pid)
+            with sync.Failing("cgroup"):  # while init mounts
+                Directories(self._paths).add_process(pid)
+
+        return launch.create_lightly(
+            container_id=self.container_id,
+            bundle=self.bundle,
+            streams=_wanted(self._options),
+            pid_namespace=light.get("pid"),
+            init=bool(self._options.get("init")),
+            prepare=self._prepare_init,
+            on_prepared=prepared,
+            on_namespaces=there,
+        )
+
+    def _prepare_init(self, plan: launch.Plan, socket: Socket) -> None:
+        """In init: what its parent does for other containers, and what the monitor must know of it."""
         config = self._load()
-        group = cgroups.open_cgroup(self._group_path(config))
+        plan.specify(
+            config, rootfs_fd=self._rootfs, mount_fds=self.mounts, seccomp_cache=self._seccomp_cache()
+        )
+        group = self._new_group(config)
+        plan.layout = group.layout
+        try:
+            with sync.Failing("cgroup"):
+                group.create()
+                group.apply(launch.with_default_devices(config.linux.resources))
+            plan.cgroup_paths = group.paths()
+            for warning in launch.set_oom_score(config):
+                sync.send(socket, {"warning": warning})
+            oom, events = _watch_oom(config, group)
+        except BaseException:
+            _discard(group)
+            raise
+        found = {"cgroup": plan.cgroup_paths, "joins": _joins(config, plan.filter), "oom_events": events}
+        sync.send(socket, {"op": "prepared", **found}, [oom] if oom >= 0 else None)
+        if oom >= 0:
+            os.close(oom)
+        group.close()
 
-        def on_namespaces(pid: int, _pidfd: int) -> None:
-            teller.tell({"namespaces": pid, "cgroup": group.paths()})
+    def _create(self, on_namespaces: Callable[[int], None]) -> launch.Created:
+        config = self._load()
+        group = self._new_group(config)
+
+        def there(pid: int, _pidfd: int) -> None:
+            self._paths = group.paths()
+            on_namespaces(pid)
 
         try:
             created = launch.create(
@@ -64,83 +124,40 @@ class Container:
                 streams=_wanted(self._options),
                 cgroup=group,
                 init=bool(self._options.get("init")),
-                on_namespaces=on_namespaces,
+                on_namespaces=there,
                 seccomp_cache=self._seccomp_cache(),
-                on_fork=teller.forked.append,
             )
             oom = _watch_oom(config, group)
         except BaseException:
             _discard(group)
             raise
-        teller.finish(
-            {
-                "pid": created.pid,
-                "warnings": created.warnings,
-                "reap": [pid for pid in teller.forked if pid != created.pid],
-                "poststart": "poststart" in config.hooks,
-                "joins": _joins(config, created.plan.filter),
-                "oom_events": oom[1],
-            },
-            {**_ends(created), "start": created.start_descriptor(), "oom": oom[0]},
-        )
+        self._oom = oom if oom[0] >= 0 else None
+        self._joins = _joins(config, created.plan.filter)
+        self._poststart = created.plan if "poststart" in config.hooks else None
+        return created
 
     def _load(self) -> spec.Spec:
         return spec.load(f"{self.bundle}/config.json")
 
-    def _group_path(self, config: spec.Spec) -> str:
-        return cgroups.resolve_path(
+    def _new_group(self, config: spec.Spec) -> Cgroup:
+        path = cgroups.resolve_path(
             config.linux.cgroups_path,
             container_id=self.container_id,
             parent=str(self._options.get("cgroup_parent") or "/carboy"),
         )
+        return cgroups.open_cgroup(path)
 
     def _seccomp_cache(self) -> str | None:
         return str(self._options.get("seccomp_cache") or "") or None
-
-    # In the monitor
-
-    def begin(self) -> None:
-        """Fork the launcher; before anything that can be done while it works."""
-        if self._launcher is None:
-            self._launcher = launcher.start(self._launch)
-
-    def create(self, on_namespaces: Callable[[int], None]) -> Program:
-        """Launch init up to its waiting for `start`; `on_namespaces` is told its pid early."""
-
-        def hear(message: Message) -> None:
-            self._paths = message["cgroup"]
-            on_namespaces(int(message["namespaces"]))
-
-        self.begin()
-        assert self._launcher is not None
-        launched = launcher.finish(*self._launcher, hear)
-        for pid in launched.result["reap"]:
-            launcher.reap(pid)
-        program = _program(int(launched.result["pid"]), launched.descriptors)
-        program.launcher = launched.launcher
-        program.warnings = launched.result["warnings"]
-        self._pid, self._pidfd = program.pid, program.pidfd
-        self._waiting = Socket(fileno=launched.descriptors["start"])
-        self._poststart = bool(launched.result["poststart"])
-        self._joins = launched.result["joins"]
-        if "oom" in launched.descriptors:
-            self._oom = (launched.descriptors["oom"], int(launched.result["oom_events"]))
-        if self._rootfs is not None:
-            os.close(self._rootfs)
-            self._rootfs = None
-        while self.mounts:
-            os.close(self.mounts.pop())
-        return program
 
     def start(self) -> None:
         """Let init execute the program."""
         assert self._waiting is not None
         launch.release(self._waiting)
         self._waiting = None
-        if self._poststart:
-            plan = launch.Plan(self._load(), self.container_id, self.bundle, launch.Streams())
-            plan.pid = self._pid
-            launch.poststart(plan, self._pidfd)
+        if self._poststart is not None:
+            launch.poststart(self._poststart, self._pidfd)
+            self._poststart = None
 
     def execute(self, request: Message) -> Program:
         """Run one more process in the container."""
@@ -202,8 +219,10 @@ class Container:
         """Undo a launch that failed half-way."""
         self.kill_init()
         try:
+            if not self._paths:  # init may have been killed before it told them
+                _discard(self._new_group(self._load()))
             self.remove_group()
-        except OSError:
+        except (CarboyError, OSError):
             pass  # told already that the launch failed: the sweep at the next start removes the rest
 
     def remove_group(self) -> tuple[bool, str]:

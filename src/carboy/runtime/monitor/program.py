@@ -10,15 +10,13 @@ class Program:
 
     outputs: stream number (1 stdout, 2 stderr) by descriptor; a terminal's is 1.
     console: the terminal's master, which outputs and stdin are copies of; -1 without one.
-    launcher: the child that made it and is about to end; 0 without one.
     """
 
-    __slots__ = ("console", "launcher", "outputs", "pid", "pidfd", "stdin", "terminal", "warnings")
+    __slots__ = ("console", "outputs", "pid", "pidfd", "stdin", "terminal", "warnings")
 
     def __init__(self, pid: int, pidfd: int) -> None:
         self.pid = pid
         self.pidfd = pidfd
-        self.launcher = 0
         self.terminal = False
         self.console = -1
         self.outputs: dict[int, int] = {}

@@ -19,7 +19,7 @@ from carboy.errors import Conflict, InvalidArgument, NotFound
 from carboy.formats import jsonlog
 from carboy.formats.spawner import VERSION
 from carboy.linux import process, terminal
-from carboy.runtime.monitor import detach, launcher
+from carboy.runtime.monitor import detach
 from carboy.runtime.monitor.connection import Connection, error_message, integer, unknown
 from carboy.runtime.monitor.health import Health
 from carboy.runtime.monitor.log import open_log
@@ -40,9 +40,6 @@ DRAIN = 2.0
 """Seconds that output may still come after the end, from processes outside of the container."""
 
 CLIENTS_FINISH = 30.0
-
-LAUNCHER_ENDS = 0.05
-"""Seconds until the child that made a process is reaped."""
 
 OOM_COUNTED = 0.01
 """Seconds until a kill for lack of memory should be counted; doubled a few times."""
@@ -154,9 +151,6 @@ class Monitor:
             detached=lambda: self.event("detached", **where),
         )
         self.loop.watch(program.pidfd, READ, lambda events: self._ended(running, events))
-        if program.launcher:
-            # Its end takes a moment, which neither `created` nor an exec's reply waits for.
-            self.loop.later(LAUNCHER_ENDS, lambda: launcher.reap(program.launcher))
         return running
 
     def _watch_memory(self) -> None:
