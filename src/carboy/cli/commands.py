@@ -48,6 +48,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "info": ("info", "System", "Show the daemon and its machine"),
     "version": ("version", "System", "Show versions of client and daemon"),
     "daemon": ("daemon", "System", "Run the daemon (other commands start it by themselves)"),
+    "completion": ("completion", "System", "Print a completion script for a shell"),
     "system df": ("system_df", "System", "Show disk usage"),
     "system prune": ("system_prune", "System", "Remove everything that nobody uses"),
     "system check": ("system_check", "System", "Check that this machine can run containers"),

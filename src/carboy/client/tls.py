@@ -103,6 +103,9 @@ class TlsStream:
     def fileno(self) -> int:
         return self._stream.fileno()
 
+    def settimeout(self, seconds: float) -> None:
+        self._stream.settimeout(seconds)
+
     def close(self) -> None:
         self._stream.close()
 

@@ -61,6 +61,10 @@ class Connection:
     def fileno(self) -> int:
         return self.socket.fileno()
 
+    def set_timeout(self, seconds: float) -> None:
+        """Give up a read or write after this time (an OSError)."""
+        self.socket.settimeout(seconds)
+
     def send(self, data: bytes | memoryview) -> None:
         try:
             self.socket.sendall(data)
@@ -166,7 +170,10 @@ class Response:
 
 
 class Client:
-    """The daemon, as seen by a command; `wake` is called once when nothing answers."""
+    """The daemon, as seen by a command; `wake` is called once when nothing answers.
+
+    `headers` go with every request, `version` before every path; `patience` bounds every wait in seconds.
+    """
 
     def __init__(
         self,
@@ -175,10 +182,12 @@ class Client:
         *,
         headers: tuple[tuple[str, str], ...] = (),
         version: str = "",
+        patience: float = 0,
     ) -> None:
         self.address = address
         self._wake = wake
         self._headers = headers
+        self._patience = patience
         self._prefix = "/v" + version if version else ""
         self._idle: list[Connection] = []
         self._opened: list[Connection] = []
@@ -201,6 +210,8 @@ class Client:
 
     def _open(self) -> Connection:
         connection = Connection(self.address)
+        if self._patience:
+            connection.set_timeout(self._patience)
         self._opened.append(connection)
         return connection
 
