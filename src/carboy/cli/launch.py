@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from carboy.cli import attached
+from carboy.client.config import add_proxies
 from carboy.client.transport import ServerError, checked, finish_hijack
 from carboy.errors import CarboyError, Conflict, InvalidArgument, NotFound, Unsupported
 
@@ -75,6 +76,9 @@ def create(session: Session, parsed: Parsed, streams: Streams) -> str:
     body = containerconfig.build(parsed, attached=(streams.stdin, streams.stdout, streams.stderr))
     if body["Tty"]:
         _console_size(body)
+    proxies = session.settings.proxies(session.address.url)
+    if proxies:
+        body["Env"] = add_proxies(body["Env"] or [], proxies)
     if parsed.flag("use-api-socket"):
         _share_socket(session, body)
     cidfile = parsed.text("cidfile")
