@@ -29,8 +29,9 @@ _GROUPS: tuple[tuple[str, str, str, str], ...] = (
         SERVED,
         "",
         (
-            "Hostname Domainname User AttachStdin AttachStdout AttachStderr ExposedPorts Tty OpenStdin StdinOnce "
-            "Env Cmd Image Volumes WorkingDir Entrypoint MacAddress Labels StopSignal StopTimeout Shell "
+            "Hostname Domainname User AttachStdin AttachStdout AttachStderr ExposedPorts Tty OpenStdin "
+            "StdinOnce Env Cmd Image Volumes WorkingDir Entrypoint MacAddress Labels "
+            "StopSignal StopTimeout Shell "
             "HostConfig NetworkingConfig"
         ),
     ),
@@ -88,9 +89,12 @@ _GROUPS: tuple[tuple[str, str, str, str], ...] = (
         "",
         (
             "Binds LogConfig LogConfig.Type LogConfig.Config PortBindings PortBindings.HostIp "
-            "PortBindings.HostPort RestartPolicy RestartPolicy.Name RestartPolicy.MaximumRetryCount AutoRemove "
-            "VolumesFrom ConsoleSize Annotations CapAdd CapDrop CgroupnsMode Dns DnsOptions DnsSearch ExtraHosts "
-            "GroupAdd IpcMode Links OomScoreAdj PidMode Privileged PublishAllPorts ReadonlyRootfs Tmpfs UTSMode "
+            "PortBindings.HostPort RestartPolicy RestartPolicy.Name "
+            "RestartPolicy.MaximumRetryCount AutoRemove "
+            "VolumesFrom ConsoleSize Annotations CapAdd CapDrop CgroupnsMode Dns DnsOptions "
+            "DnsSearch ExtraHosts "
+            "GroupAdd IpcMode Links OomScoreAdj PidMode Privileged PublishAllPorts "
+            "ReadonlyRootfs Tmpfs UTSMode "
             "ShmSize Sysctls MaskedPaths ReadonlyPaths"
         ),
     ),
@@ -119,7 +123,8 @@ _GROUPS: tuple[tuple[str, str, str, str], ...] = (
         "",
         (
             " .Target .Source .ReadOnly .BindOptions .BindOptions.Propagation .BindOptions.NonRecursive "
-            ".BindOptions.CreateMountpoint .BindOptions.ReadOnlyNonRecursive .BindOptions.ReadOnlyForceRecursive "
+            ".BindOptions.CreateMountpoint .BindOptions.ReadOnlyNonRecursive "
+            ".BindOptions.ReadOnlyForceRecursive "
             ".VolumeOptions .VolumeOptions.NoCopy .VolumeOptions.Labels .VolumeOptions.DriverConfig "
             ".VolumeOptions.DriverConfig.Name .VolumeOptions.DriverConfig.Options .VolumeOptions.Subpath "
             ".ImageOptions .ImageOptions.Subpath .TmpfsOptions .TmpfsOptions.SizeBytes .TmpfsOptions.Mode "

@@ -226,9 +226,9 @@ def _mounts(
         ),
     ]
     if host.ipc_mode == "host":
-        for path in ("/dev/shm", "/dev/mqueue"):
-            found = [mount for mount in found if mount["destination"] != path]
-            found.append(_bind(path, path))
+        # A new mount of mqueue is that of the joined namespace: the host need not have one itself.
+        found = [mount for mount in found if mount["destination"] != "/dev/shm"]
+        found.append(_bind("/dev/shm", "/dev/shm"))
     if placement.ipc_process:
         found = [mount for mount in found if mount["destination"] != "/dev/shm"]
         shared = _bind("/dev/shm", "/dev/shm")
