@@ -90,7 +90,13 @@ QUERY = [
 PING = b"GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 LASTING = [route for route in ROUTES if route.path != "/carboy/system/reset"]
-ENDLESS = ("/events", "/containers/{id}/wait", "/containers/{id}/attach", "/exec/{id}/start")
+ENDLESS = (
+    "/events",
+    "/containers/{id}/stats",
+    "/containers/{id}/wait",
+    "/containers/{id}/attach",
+    "/exec/{id}/start",
+)
 
 
 def target(random_: random.Random, path: str) -> str:

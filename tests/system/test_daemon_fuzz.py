@@ -1,0 +1,17 @@
+"""A real daemon under requests made from Docker's description: no 500, no traceback, nothing left open."""
+
+from __future__ import annotations
+
+import pytest
+
+from fuzz.fuzz_api import fuzz
+from support.daemon import Daemon, daemon
+
+__all__ = ["daemon"]
+
+
+@pytest.mark.needs_root
+@pytest.mark.timeout(60)
+def test_a_daemon_survives_its_clients(daemon: Daemon) -> None:
+    assert fuzz(daemon, 6, seed=3, each=1) > 50
+    assert daemon.request("GET", "/_ping") == b"OK"
