@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from carboy.engine.spec.check import check_request
+from carboy.engine.spec.conflicts import check_conflicts
+from carboy.engine.spec.devices import check_devices
 from carboy.engine.spec.mounts import plan_mounts
 from carboy.errors import CarboyError
 from carboy.formats.dockerapi.containers import CreateRequest
@@ -17,9 +19,11 @@ from unit.engine.spec.test_document import FACTS
 def refused(host: dict[str, Any], **config: Any) -> str:
     request, _ = from_plain({**config, "HostConfig": host}, CreateRequest)
     with pytest.raises(CarboyError) as caught:
+        check_conflicts(request)
         check_request(request.container_config(), request.host_config, FACTS)
+        check_devices(request.host_config, FACTS)
         plan_mounts(request.container_config(), request.host_config, [])
-    assert caught.value.status in (400, 501)
+    assert caught.value.status in (400, 404, 501)
     return str(caught.value)
 
 
@@ -59,8 +63,12 @@ def refused(host: dict[str, Any], **config: Any) -> str:
         ({"NetworkMode": "container:x", "Dns": ["1.1.1.1"]}, "conflicting options: dns"),
         ({"PidMode": "nonsense"}, "invalid PID mode"),
         ({"DeviceRequests": [{"Capabilities": [["gpu"]]}]}, "could not select device driver"),
-        ({"Links": ["a:b"]}, "links"),
-        ({"LogConfig": {"Type": "syslog"}}, "no log driver named 'syslog'"),
+        ({"NetworkMode": "host", "Links": ["a:b"]}, "can't be used with links"),
+        ({"LogConfig": {"Type": "splunk"}}, "splunk"),
+        ({"StorageOpt": {"size": "1g"}}, "pquota"),
+        ({"Isolation": "process"}, "linux only supports 'default'"),
+        ({"Runtime": "kata"}, "unknown or invalid runtime name: kata"),
+        ({"ConsoleSize": [1, 2, 3]}, "invalid console size"),
         ({"Binds": ["/a"]}, ""),
         ({"Binds": ["a:/b:nonsense"]}, "invalid mode"),
         ({"Binds": ["/a:b"]}, "must be absolute"),
@@ -102,10 +110,9 @@ def test_hostnames_conflict_with_shared_namespaces() -> None:
 
 def test_what_has_no_effect_is_warned_about() -> None:
     request, _ = from_plain(
-        {
-            "HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": "80"}]}, "KernelMemory": 1},
-        },
+        {"NetworkDisabled": True, "HostConfig": {"KernelMemory": 1, "CpuPercent": 5, "Runtime": "runc"}},
         CreateRequest,
     )
-    warnings = check_request(request.container_config(), request.host_config, FACTS)
-    assert len(warnings) == 2
+    warnings = check_conflicts(request)
+    warnings += check_request(request.container_config(), request.host_config, FACTS)
+    assert len(warnings) == 4
