@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 
 import msgspec
+from functools import lru_cache
 
 from carboy.engine.spec import cdi
 from carboy.engine.spec.cdi import ContainerEdits
@@ -291,10 +292,17 @@ def _seccomp(
     if host.privileged or chosen == "unconfined":
         return None
     text = facts.seccomp_profile if chosen is None else chosen.encode()
+    return _resolved_profile(text, tuple(capabilities), facts.machine, facts.kernel)
+
+
+@lru_cache(maxsize=16)  # 2 ms of each start; not to be changed by who gets it
+def _resolved_profile(
+    text: bytes, capabilities: tuple[str, ...], machine: str, kernel: tuple[int, int]
+) -> object:
     try:
         profile = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"Decoding seccomp profile failed: {error}") from error
     if not isinstance(profile, dict):
         raise InvalidArgument("Decoding seccomp profile failed: not a JSON object")
-    return seccomp.resolve(profile, capabilities=capabilities, machine=facts.machine, kernel=facts.kernel)
+    return seccomp.resolve(profile, capabilities=capabilities, machine=machine, kernel=kernel)
