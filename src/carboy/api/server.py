@@ -53,6 +53,7 @@ class Serving:
     reload: Callable[[], None] = _nothing
     grace: Callable[[], float] = lambda: 10.0
     debug_endpoints: bool = False
+    head_seconds: float = HEAD_SECONDS
 
 
 def serve(
@@ -342,6 +343,7 @@ class _Exchange:
         self._streaming = streaming
         self._local = local
         self._task: asyncio.Task[object] | None = None
+        self._invited = False
         self.stream: _Stream | None = None
 
     def header(self, name: str, /) -> str:
@@ -362,10 +364,19 @@ class _Exchange:
         return b"".join(parts)
 
     async def chunk(self) -> bytes:
+        if not self._invited:
+            self._invite()
         try:
             return await self._request.content.readany()
         except web.RequestPayloadError as error:
             raise Cancelled(f"the request's body broke off: {error}") from error
+
+    def _invite(self) -> None:
+        """Tell a client that waits for it (curl: a second) to send its body."""
+        self._invited = True
+        transport = self._request.transport
+        if transport is not None and self.header("Expect").lower() == "100-continue":
+            transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async def open_stream(self, content_type: str, /, headers: tuple[tuple[str, str], ...] = ()) -> Stream:
         response = web.StreamResponse(headers=self._headers)

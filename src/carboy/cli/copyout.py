@@ -96,7 +96,7 @@ def _check_output(path: str) -> None:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
         return
-    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
         raise InvalidArgument(
             f'invalid output path: "{path}" must be a directory or a regular file: got a device'
         )

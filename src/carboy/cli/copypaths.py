@@ -90,6 +90,14 @@ def asked_name(asked: str, resolved: str) -> tuple[str, str]:
 
 def local_source(path: str, *, follow: bool) -> Side:
     """A source on this machine; links before the last name are followed, with `follow` also that one."""
+    try:
+        return _local_source(path, follow=follow)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        # The words that scripts know.
+        raise InvalidArgument(f"lstat {path}: {(error.strerror or '').lower()}") from error
+
+
+def _local_source(path: str, *, follow: bool) -> Side:
     if follow:
         resolved, name = asked_name(path, os.path.realpath(path, strict=True))
     else:
