@@ -81,8 +81,9 @@ def decode_first(data: bytes | str) -> tuple[JsonValue, str]:
         value, end = _scan(unsafe_text, 0)
     except StopIteration as error:
         raise Corrupt(f"the server's reply is not JSON: {unsafe_text[:80]!r}") from error
-    except ValueError as error:
-        raise Corrupt(f"the server's reply is not JSON: {error}") from error
+    except (ValueError, SystemError) as error:
+        # SystemError: the C scanner finds its exception's class only where `json` is imported
+        raise Corrupt(f"the server's reply is not JSON: {unsafe_text[:80]!r}") from error
     except RecursionError as error:
         raise Corrupt("the server's reply is nested too deeply") from error
     return value, unsafe_text[end:]

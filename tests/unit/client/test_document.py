@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -39,3 +41,18 @@ def test_accessors_never_trust_the_shape() -> None:
     assert document.children(value, "c") == [{"d": 1}]
     assert document.strings(value, "s") == ["a"]
     assert not document.flag(value, "f")
+
+
+def test_what_is_not_json_is_corrupt_also_without_the_json_module() -> None:
+    """The C scanner takes its exception's class from `json`, which the command line never imports."""
+    code = f"""
+import sys; sys.path[:0] = {sys.path!r}
+from carboy.client import document
+from carboy.errors import Corrupt
+for text in ("{{", "[1,", '{{"a"', '"x'):
+    try: document.decode(text)
+    except Corrupt: continue
+    sys.exit(1)
+sys.exit(2 if "json" in sys.modules else 0)
+"""
+    assert subprocess.run([sys.executable, "-I", "-S", "-c", code], check=False).returncode == 0
