@@ -9,30 +9,33 @@ import sys
 
 from carboy.cli import main
 from carboy.cli.commands import ALIASES, COMMANDS, GROUPS, LATER
-from carboy.cli.flags import Row, Table
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from carboy.cli.flags import Row, Table
 
 INTRODUCTION = """# Command line
 
-Written by `python -m carboy.cli.reference`: the tables that the program itself reads. Every command also shows this
-with `--help`. Commands, flags, formats and exit codes are Docker's; what is not there yet says so.
+Written by `python -m carboy.cli.reference`: the tables that the program itself reads. Every command also
+shows this with `--help`. Commands, flags, formats and exit codes are Docker's; what is not there yet says so.
 
 Which daemon a command speaks to, the first that is given:
 
-1. `--context NAME`, or `-H HOST` (`unix:///path`, `tcp://host:port`, `ssh://[user@]host[:port][/path/to/socket]`)
+1. `--context NAME`, or `-H HOST`: `unix:///path`, `tcp://host:port`, `ssh://[user@]host[:port][/socket]`
 2. `CARBOY_HOST`, `DOCKER_HOST`
 3. `DOCKER_CONTEXT`
-4. `currentContext` in `~/.docker/config.json` (`DOCKER_CONFIG`, `--config` name another directory): what `carboy context
-   use` and `docker context use` chose: both programs share their contexts
+4. `currentContext` in `~/.docker/config.json` (`DOCKER_CONFIG` and `--config` name another directory): what
+   `carboy context use` and `docker context use` chose: both programs share their contexts
 5. `default`: Carboy's own daemon, which starts by itself
 
 For tcp, `--tlsverify` or `DOCKER_TLS_VERIFY` demand mutual TLS with `ca.pem`, `cert.pem` and `key.pem` in
-`DOCKER_CERT_PATH` or the settings' directory. ssh needs `carboy` (or `docker`) on the far side, and keys that need no
-question. From `config.json` Carboy also takes `detachKeys`, `psFormat`, `imagesFormat`, `volumesFormat`,
-`networksFormat`, `statsFormat`, `HttpHeaders` and `proxies` (variables of new containers); `DOCKER_API_VERSION` fixes
-the version of the API. `NO_COLOR` turns colours off; they appear on terminals only.
+`DOCKER_CERT_PATH` or the settings' directory. ssh needs `carboy` (or `docker`) on the far side, and keys that
+need no question. From `config.json` Carboy also takes `detachKeys`, `psFormat`, `imagesFormat`,
+`volumesFormat`, `networksFormat`, `statsFormat`, `HttpHeaders` and `proxies` (variables of new containers);
+`DOCKER_API_VERSION` fixes the version of the API. `NO_COLOR` turns colours off; they appear on terminals only.
 
-Exit codes: 0; 1 when something failed; 125 when a command line is wrong, or `run` could not start anything; 126 and 127
-when the program in the container cannot be run or does not exist; else the program's own.
+Exit codes: 0; 1 when something failed; 125 when a command line is wrong, or `run` could not start anything;
+126 and 127 when the program in the container cannot be run or does not exist; else the program's own.
 """
 
 
