@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import msgspec
-from functools import lru_cache
 
 from carboy.engine.spec import cdi
 from carboy.engine.spec.cdi import ContainerEdits
