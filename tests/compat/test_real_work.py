@@ -20,7 +20,7 @@ from support.clients.aio import AioDocker
 from support.clients.cli import DockerCommand, Whales
 from support.clients.dockerpy import DockerPy
 from support.clients.tars import describe, make_tree, unpack
-from support.clients.work import Endpoint, Happening, Work
+from support.clients.work import BUNDLES, Endpoint, Happening, Work
 from support.daemon import IMAGE, Daemon, _running
 
 REPOSITORY = Path(__file__).parents[2]
@@ -82,7 +82,11 @@ def endpoint(request: pytest.FixtureRequest, daemon: Daemon, certificates: Path,
 
 
 @pytest.fixture(params=sorted(CLIENTS))
-def client(request: pytest.FixtureRequest, endpoint: Endpoint) -> Iterator[Work]:
+def client(
+    request: pytest.FixtureRequest, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Work]:
+    for name in BUNDLES:
+        monkeypatch.delenv(name, raising=False)
     made = CLIENTS[request.param](endpoint)
     yield made
     made.close()

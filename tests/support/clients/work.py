@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 
+BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS")
+"""Variables of a machine with an authority of its own: requests prefers the first two to what docker-py says."""
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """Where the daemon is."""
@@ -20,7 +24,7 @@ class Endpoint:
 
     def environment(self) -> dict[str, str]:
         """The variables with which Docker's clients find it."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("DOCKER_")}
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("DOCKER_") and k not in BUNDLES}
         if self.certificates is None:
             return {**kept, "DOCKER_HOST": self.host}
         tls = {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(self.certificates)}
