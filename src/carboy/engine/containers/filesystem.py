@@ -60,6 +60,7 @@ _KERNELS_OWN = (
 )
 READ_ONLY_ROOT = "container rootfs is marked read-only"
 READ_ONLY_VOLUME = "mounted volume is marked read-only"
+KERNELS_FILES = "nothing is copied into /proc, /sys and their kind: their files are the kernel's own"
 
 
 @dataclass(slots=True)
@@ -138,15 +139,21 @@ class ContainerPlaces(Places):
         super().__init__(base.fd)
         self._view = view
         self._base = base.path
+        self._device = os.fstat(base.fd).st_dev
 
     def _child(self, directory: int, parts: Parts) -> int:
-        if self._view.has_mounts:
-            return self._by_path(parts, make=True)
-        return super()._child(directory, parts)
+        fd = self._by_path(parts, make=True) if self._view.has_mounts else super()._child(directory, parts)
+        return self._checked(fd)
 
     def _not_a_directory(self, parts: Parts, error: OSError) -> int:
         del error
-        return self._by_path(parts, make=False)
+        return self._checked(self._by_path(parts, make=False))
+
+    def _checked(self, fd: int) -> int:
+        if os.fstat(fd).st_dev != self._device and filesystem_type(fd) in _KERNELS_OWN:
+            os.close(fd)
+            raise PermissionDenied(KERNELS_FILES)
+        return fd
 
     def _by_path(self, parts: Parts, *, make: bool) -> int:
         path = b"/".join(part for part in (self._base, *parts) if part)
@@ -338,9 +345,7 @@ def require_writable(container: Container, view: View, place: Place) -> None:
 def require_files(place: Place) -> None:
     """Raise PermissionDenied for /proc, /sys and their kind: their files are the kernel's."""
     if filesystem_type(place.fd) in _KERNELS_OWN:
-        raise PermissionDenied(
-            f"/{os.fsdecode(place.path)} holds the kernel's own files: nothing is copied there"
-        )
+        raise PermissionDenied(KERNELS_FILES)
 
 
 def _running_root(container: Container) -> int | None:
