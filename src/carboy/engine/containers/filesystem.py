@@ -357,15 +357,18 @@ def _running_root(container: Container) -> int | None:
     try:
         process = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return _ended(container)
+        _ended(container)
+        return None
     try:
         # A process that took the pid over is one of the host's: it must never be taken for ours.
         theirs, ours = os.stat("ns/mnt", dir_fd=process), os.stat("/proc/self/ns/mnt")
         if (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino):
-            return _ended(container)
+            _ended(container)
+            return None
         return os.open("root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=process)
     except (FileNotFoundError, ProcessLookupError):
-        return _ended(container)
+        _ended(container)
+        return None
     finally:
         os.close(process)
 
