@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from carboy.cli import table, units
+from carboy.cli import paint, table, units
 from carboy.client import document
 
 TYPE_CHECKING = False
@@ -42,7 +42,7 @@ def main(session: Session, parsed: Parsed) -> int:
             query += ((name, units.parse_time(parsed.text(name), now, f"--{name}")),)
     template = parsed.text("format")
     template = "{{json .}}" if template == "json" else template
-    render: Callable[[Json], str] = line
+    render: Callable[[Json], str] = coloured if paint.wanted(1) else line
     if template:
         from carboy.cli.gotemplate import Template
 
@@ -53,6 +53,29 @@ def main(session: Session, parsed: Parsed) -> int:
             event["Actor"]["Attributes"] = dict(sorted(attributes.items()))
         session.out(render(event))
     return 0
+
+
+_COLOURS = {
+    **dict.fromkeys(("die", "kill", "oom", "destroy", "delete", "remove"), paint.RED),
+    **dict.fromkeys(("start", "unpause", "create", "mount", "connect"), paint.GREEN),
+    **dict.fromkeys(("stop", "pause", "restart", "unmount", "disconnect"), paint.YELLOW),
+}
+_TYPES = {"container": paint.CYAN, "image": paint.MAGENTA, "volume": paint.BLUE, "network": paint.YELLOW}
+
+
+def coloured(event: Json) -> str:
+    """The same line for a terminal; control characters of labels don't reach it."""
+    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line(event))
+    stamp, kind, rest = shown.split(" ", 2)
+    action = document.text(event, "Action")
+    word = action.partition(":")[0]
+    return " ".join(
+        (
+            paint.paint(stamp, paint.DIM),
+            paint.paint(kind, _TYPES.get(kind, paint.CYAN)),
+            paint.paint(action, _COLOURS.get(word, "1")) + rest.removeprefix(action),
+        )
+    )
 
 
 def line(event: Json) -> str:

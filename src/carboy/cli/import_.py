@@ -43,7 +43,7 @@ def main(session: Session, parsed: Parsed) -> int:
             query += ((name, parsed.text(name)),)
     query += tuple(("changes", change) for change in parsed.list("change"))
     last = ""
-    for message in upload(session, parsed.arguments[0], "/images/create", query):
+    for message in upload(session, parsed.arguments[0], "/images/create", query, label="Importing"):
         last = document.text(message, "status") or last
     session.out(last)
     return 0

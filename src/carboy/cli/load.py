@@ -26,7 +26,10 @@ zstd -dc images.tar.zst | carboy load
 def main(session: Session, parsed: Parsed) -> int:
     """Load the archive and say what it held."""
     query = (("quiet", "1" if parsed.flag("quiet") else "0"),)
-    for message in upload(session, parsed.text("input", "-"), "/images/load", query):
+    quiet = parsed.flag("quiet")
+    for message in upload(
+        session, parsed.text("input", "-"), "/images/load", query, label="Loading", quiet=quiet
+    ):
         text = document.text(message, "stream").rstrip("\n")
         if text:
             session.out(text)

@@ -32,7 +32,7 @@ For tcp, `--tlsverify` or `DOCKER_TLS_VERIFY` demand mutual TLS with `ca.pem`, `
 `DOCKER_CERT_PATH` or the settings' directory. ssh needs `carboy` (or `docker`) on the far side, and keys that
 need no question. From `config.json` Carboy also takes `detachKeys`, `psFormat`, `imagesFormat`,
 `volumesFormat`, `networksFormat`, `statsFormat`, `HttpHeaders` and `proxies` (variables of new containers);
-`DOCKER_API_VERSION` fixes the version of the API. `NO_COLOR` turns colours off; they appear on terminals only.
+`DOCKER_API_VERSION` fixes the version of the API. Colours appear on terminals only, without `NO_COLOR`.
 
 Exit codes: 0; 1 when something failed; 125 when a command line is wrong, or `run` could not start anything;
 126 and 127 when the program in the container cannot be run or does not exist; else the program's own.
