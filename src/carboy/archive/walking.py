@@ -27,8 +27,13 @@ _CAPABILITY = "security.capability"
 class Scope:
     """What a walk goes into; the default is everything."""
 
+    def names(self, directory: int, path: bytes) -> list[bytes]:
+        """What the directory at `path` (below the walk's start) holds."""
+        del path
+        return [os.fsencode(name) for name in os.listdir(directory)]
+
     def look(self, directory: int, path: bytes, name: bytes) -> int:
-        """An O_PATH descriptor of `name` in the directory at `path` (bytes below the walk's start)."""
+        """An O_PATH descriptor of `name` in the directory at `path`."""
         del path
         return os.open(name, LOOK, dir_fd=directory)
 
@@ -95,7 +100,7 @@ class _Walk:
             # The root of a container is called "/": its children must not begin with "//".
             prefix = name if not name or name.endswith(b"/") else name + b"/"
             inner = path + b"/" if path else b""
-            for text in sorted(map(os.fsencode, os.listdir(reading))):
+            for text in sorted(self._scope.names(reading, path)):
                 child = self._look(reading, path, text)
                 if child < 0:
                     continue

@@ -94,6 +94,11 @@ class View(Scope):
                 return os.dup(mounted)
         return os.open(name, LOOK, dir_fd=directory)
 
+    def mounted_in(self, path: bytes) -> set[bytes]:
+        """The names in the directory at `path` that are mounts, whether it has such names or not."""
+        parents = (place.rpartition(b"/") for place in self._mounts)
+        return {name for parent, _, name in parents if parent == path}
+
     def resolve(self, unsafe_path: bytes, *, follow: bool = True) -> Place:
         """Walk a path as a program of the container would; `follow`: also a link at its end.
 
@@ -113,6 +118,13 @@ class SubtreeScope(Scope):
         self._view = view
         self._path = path
         self._device: int | None = None
+
+    def names(self, directory: int, path: bytes) -> list[bytes]:
+        """With what is to be mounted there."""
+        found = super().names(directory, path)
+        if not self._view.has_mounts:
+            return found
+        return list(self._view.mounted_in(self._absolute(path)).union(found))
 
     def look(self, directory: int, path: bytes, name: bytes) -> int:
         """As the container sees it."""
