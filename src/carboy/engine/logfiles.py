@@ -24,6 +24,8 @@ CHUNK = 1 << 20
 _GZIP = b"\x1f\x8b"
 _ATTEMPTS = 20
 _MOST = 10_000
+_GAPS = 2
+"""Numbers that may have no file while others follow: a rotation renames one after the other."""
 
 
 class Form(Protocol):
@@ -265,12 +267,15 @@ class LogFiles:
 
     def _open_once(self, last: _File | None) -> list[_File]:
         found: list[_File] = []
+        missing = 0
         for number in range(_MOST):
             file = _open(self._path if number == 0 else f"{self._path}.{number}", plain_only=number == 0)
-            if file is None and number == 0:
-                continue  # just being rotated, or never written
             if file is None:
-                break
+                missing += 1
+                if missing > _GAPS:
+                    break
+                continue
+            missing = 0
             if last is not None and file.same(last):
                 os.close(file.descriptor)
                 break

@@ -35,8 +35,7 @@ a newer daemon can go on speaking to older monitors.
     start        -                                                   -              pid, started_at
     signal       signal (number)                                     -              -
     attach       stdin stdout stderr (bool) detach_keys initial      client         log {inode offset}?
-                 hold? (a number: nothing is sent before `release`)
-    release      hold                                                -              -
+                                                                     hold?
     resize       rows cols exec_id?                                  -              -
     exec         exec_id process(OCI) terminal stdin stdout stderr   client?        pid
                  detach_keys initial rows cols
@@ -57,6 +56,9 @@ a newer daemon can go on speaking to older monitors.
     health       exec_id, status, changed, failing_streak, result {start, end, exit_code, output}
     exec_exited  exec_id, exit_code
     detached     exec_id?         a client used its detach keys
+
+`hold` is a pipe: the client gets nothing before its other end is closed, because the daemon replays
+the log to it, up to the place in the reply.
 
 `initial` is what the HTTP server had already read from the client past the request, in
 base64.  `client` is the client's own socket: the monitor answers it directly, with stdcopy

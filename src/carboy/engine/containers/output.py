@@ -2,7 +2,7 @@
 
 attach with logs=1, while the container runs:
 
-    replay all there is ─▶ monitor: attach, held ─▶ replay up to the place it names ─▶ release
+    replay all there is ─▶ monitor: attach, held ─▶ replay up to the place it names ─▶ close the hold
 
 The monitor names where its log ends at the moment at which it takes the client: what comes before
 is in the replay, what comes after it keeps for the client.  Nothing is lost, nothing comes twice,
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import itertools
 import os
 from collections.abc import Callable
 from typing import Protocol
@@ -27,8 +26,6 @@ from carboy.errors import CarboyError, Conflict, InvalidArgument, Unsupported
 from carboy.formats import detachkeys
 from carboy.formats.dockerapi.containers import WaitResponse
 from carboy.formats.dockerapi.streams import AttachOptions, LogOptions
-
-_numbers = itertools.count(1)
 
 
 class Owner(Protocol):
@@ -89,6 +86,7 @@ class Attachment:
         self._options = options
         self._log_path = log_path
         self._attached = attached
+        self._ran = container.alive
 
     @property
     def tty(self) -> bool:
@@ -136,11 +134,14 @@ class Attachment:
         )
         with container.mutex:
             channel = container.channel
-            if channel is None:
-                if container.state in (State.REMOVING, State.DEAD):
-                    return client
+            ended = channel is None and (self._ran or container.state in (State.REMOVING, State.DEAD))
+            if channel is None and not ended:
                 container.pending.append(pending)
                 return -1
+        if channel is None:
+            if replay is not None:
+                replay.write(client)  # what came while the rest was written
+            return client
         if replay is None:
             with contextlib.suppress(CarboyError, OSError):  # it has just ended: so does the stream
                 hand_over(channel, pending)
@@ -150,17 +151,18 @@ class Attachment:
 
     @staticmethod
     def _hand_over_held(channel: Channel, pending: PendingAttach, replay: Replay) -> None:
-        """The last part of the replay, up to where the monitor goes on."""
-        hold = next(_numbers)
+        """The last part of the replay, up to where the monitor goes on when `ours` is closed."""
+        theirs, ours = os.pipe2(os.O_CLOEXEC)
         try:
-            reply = channel.request("attach", descriptors=[pending.client], hold=hold, **pending.fields)
-        except CarboyError:
-            replay.write(pending.client)  # it has just ended: the rest of the log is the rest of the stream
-            return
-        place = reply.get("log") or {}
-        try:
+            try:
+                reply = channel.request("attach", descriptors=[pending.client, theirs], **pending.fields)
+            except CarboyError:
+                replay.write(pending.client)  # it has just ended: the rest of the log is all there will be
+                return
+            finally:
+                os.close(theirs)
+            place = reply.get("log") or {}
             if place:
                 replay.write_up_to(pending.client, int(place["inode"]), int(place["offset"]))
         finally:
-            with contextlib.suppress(CarboyError):
-                channel.request("release", hold=hold)
+            os.close(ours)

@@ -64,7 +64,7 @@ class Client:
         self.scanner = Scanner(detach_keys)
         self.closed = False
         self.finishing = False
-        self.held = False
+        self.held = -1
         self.input_ended = False
         self._session = session
         self._outgoing: list[memoryview] = []
@@ -89,15 +89,24 @@ class Client:
         self._left += len(data)
         self._flush()
 
-    def hold(self) -> None:
-        """Send nothing until `release`: somebody else still writes to the socket.  Dropped if that stalls."""
-        self.held = True
+    def hold(self, fd: int) -> None:
+        """Send nothing while the other end of a pipe is open: somebody still writes to the socket.
+
+        Owns `fd`.  A client for which that takes too long is dropped.
+        """
+        self.held = fd
+        self._session.loop.watch(fd, READ, self._release)
         self._timer = self._session.loop.later(self._session.stall, self.close)
 
-    def release(self) -> None:
+    def _release(self, events: int = 0) -> None:
         """Send what has come since `hold`, and go on."""
-        self.held = False
-        self._flush()
+        del events
+        fd, self.held = self.held, -1
+        if fd >= 0:
+            self._session.loop.forget(fd)
+            os.close(fd)
+            if not self.closed:
+                self._flush()
 
     def finish(self) -> None:
         """Close when everything is sent."""
@@ -109,6 +118,7 @@ class Client:
         if self.closed:
             return
         self.closed = True
+        self._release()
         if self._timer is not None:
             self._timer.cancel()
         self._session.loop.forget(self.socket.fileno())
@@ -128,7 +138,7 @@ class Client:
     def _watch(self) -> None:
         if self.closed:
             return
-        events = WRITE if self._outgoing and not self.held else 0
+        events = WRITE if self._outgoing and self.held < 0 else 0
         if not self.input_ended and not self._session.input_full:
             events |= READ
         if events != self._watched:
@@ -169,7 +179,7 @@ class Client:
             self._session.detached(self)
 
     def _flush(self) -> None:
-        if self.held:
+        if self.held >= 0:
             return
         progressed = False
         while self._outgoing and not self.closed:
@@ -381,17 +391,17 @@ class Session:
         stderr: bool,
         detach_keys: bytes,
         initial: bytes,
-        hold: bool = False,
-    ) -> Client:
+        hold: int = -1,
+    ) -> None:
         """One more client; owns `fd`.
 
-        hold: somebody replays the log to it first, up to its `log_position` of this moment; the
-        beginnings of lines that are not in the log yet come next, when it is released.
+        hold: the end of a pipe of somebody who replays the log to it first, up to `log_position` of
+        this moment; the beginnings of lines that are not in the log yet come next, then what follows.
         """
         client = Client(self, fd, stdin=stdin, stdout=stdout, stderr=stderr, detach_keys=detach_keys)
         self.clients.append(client)
-        if hold:
-            client.hold()
+        if hold >= 0:
+            client.hold(hold)
             for stream in (1, 2):
                 text = b"" if self._log is None else self._log.unwritten(stream)
                 if text:
@@ -400,7 +410,6 @@ class Session:
             client.take_input(initial)
         if self._drained is None:
             client.finish()
-        return client
 
     def log_position(self) -> Message:
         """Where the log ends now."""

@@ -24,7 +24,7 @@ from carboy.runtime.monitor.connection import Connection, error_message, integer
 from carboy.runtime.monitor.health import Health
 from carboy.runtime.monitor.log import open_log
 from carboy.runtime.monitor.loop import READ, Loop
-from carboy.runtime.monitor.session import Client, Session
+from carboy.runtime.monitor.session import Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,13 +84,11 @@ class Monitor:
         self.health = Health(self.loop, plan, container.execute, self.event) if plan else None
         self.channel = Connection(self.loop, channel, self.handle, self._hung_up)
         self.connections.append(self.channel)
-        self._held: dict[int, Client] = {}
         self._operations: dict[str, Callable[[Message, list[int]], Message]] = {
             "hello": self._hello,
             "start": self._start,
             "signal": self._signal,
             "attach": self._attach,
-            "release": self._release,
             "resize": self._resize,
             "exec": self._exec,
             "exec_state": self._exec_state,
@@ -391,22 +389,12 @@ class Monitor:
         assert session is not None
         if not descriptors:
             raise InvalidArgument("attach: the client's descriptor is missing")
-        client = self._attach_client(session, message, descriptors)
-        if not client.held:
-            return {}
-        self._held = {key: one for key, one in self._held.items() if one.held and not one.closed}
-        self._held[integer(message, "hold")] = client
-        return {"log": session.log_position()}
-
-    def _release(self, message: Message, descriptors: list[int]) -> Message:
-        del descriptors
-        client = self._held.pop(integer(message, "hold"), None)
-        if client is not None and not client.closed:
-            client.release()
-        return {}
+        held = len(descriptors) > 1
+        self._attach_client(session, message, descriptors)
+        return {"log": session.log_position()} if held else {}
 
     @staticmethod
-    def _attach_client(session: Session, message: Message, descriptors: list[int]) -> Client:
+    def _attach_client(session: Session, message: Message, descriptors: list[int]) -> None:
         keys = b""
         if session.terminal:
             keys = detach.parse(str(message.get("detach_keys") or detach.DEFAULT))
@@ -414,14 +402,14 @@ class Monitor:
             initial = a2b_base64(str(message.get("initial") or ""))
         except ValueError as error:
             raise InvalidArgument(f"{message.get('op')}: initial is not base64: {error}") from error
-        return session.attach(
+        session.attach(
             descriptors.pop(0),
             stdin=bool(message.get("stdin")),
             stdout=bool(message.get("stdout")),
             stderr=bool(message.get("stderr")),
             detach_keys=keys,
             initial=initial,
-            hold="hold" in message,
+            hold=descriptors.pop(0) if descriptors else -1,
         )
 
     def _resize(self, message: Message, descriptors: list[int]) -> Message:
