@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from carboy.api.handlers.streams import EventQueue
+from carboy.formats.dockerapi.system import event
 from support.api import Client, UnixConnection, dial, running_api
 from support.fake_backend import FakeBackend, frame
 
@@ -30,6 +33,13 @@ def receive(connection: socket.socket, size: int) -> bytes:
         if not more:
             break
         data += more
+    return data
+
+
+def line(connection: socket.socket) -> bytes:
+    data = b""
+    while not data.endswith(b"\r\n"):
+        data += receive(connection, 1)
     return data
 
 
@@ -216,6 +226,39 @@ def test_events_as_they_come_and_a_listener_that_vanishes(client: Client, backen
         assert b'"Action":"create"' in connection.recv(4096)
         assert len(backend.fake_events.listeners) == 1
     until(lambda: not backend.fake_events.listeners)
+
+
+def test_an_event_that_is_taken_early_does_not_end_the_stream() -> None:
+    """The call that announces it comes after it was taken: waiting goes on."""
+    first, second = (event("container", action, "id", {}, 1) for action in ("create", "start"))
+
+    async def listen() -> None:
+        queue = EventQueue(asyncio.get_running_loop())
+        queue.deliver(first)
+        assert await queue.batch(None) == [first]
+        waiting = asyncio.ensure_future(queue.batch(None))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        queue.deliver(second)
+        assert await waiting == [second]
+
+    asyncio.run(listen())
+
+
+def test_the_log_comes_in_chunks_that_clients_can_take(client: Client, backend: FakeBackend) -> None:
+    make(client)
+    backend.fake_containers.print(backend.fake_containers.find("a"), b"x" * 100_000)
+    backend.fake_containers.finish(backend.fake_containers.find("a"), 0)
+    with dial(client.path) as connection:
+        connection.sendall(b"GET /containers/a/logs?stdout=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        head(connection)
+        sizes = []
+        while size := int(line(connection), 16):
+            sizes.append(size)
+            receive(connection, size + 2)
+    assert sum(sizes) == 100_008
+    assert max(sizes) <= 16 << 10
 
 
 def test_streams_end_when_the_server_stops(backend: FakeBackend, tmp_path: Path) -> None:

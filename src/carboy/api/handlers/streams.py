@@ -7,6 +7,7 @@ cancelled, and what it had registered is released.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections import deque
 
@@ -22,6 +23,9 @@ from carboy.formats.dockerapi.wire import encode
 
 RAW = "application/vnd.docker.raw-stream"
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
+
+CHUNK = 16 << 10
+"""Bytes of a log in one HTTP chunk: docker-modem reads a chunk's frames by recursion, and fails with thousands."""
 
 MAX_EVENTS = 16 * 1024
 """Events that may wait for one client; a slower one is dropped."""
@@ -73,7 +77,7 @@ async def logs(call: Call) -> Answer:
     )
     try:
         stream = await call.exchange.open_stream(content_type(call.version, multiplexed=not reader.tty))
-        await _copy_log(call, reader, stream)
+        await _copy_log(call, reader, stream, CHUNK if reader.tty or not options.joined else sys.maxsize)
         await stream.finish()
     finally:
         workers.submit(reader.close)
@@ -107,16 +111,16 @@ def _tail(unsafe_text: str) -> int | None:
     return None
 
 
-async def _copy_log(call: Call, reader: LogReader, stream: Stream) -> None:
-    """Read ahead by one piece while the last one is sent."""
+async def _copy_log(call: Call, reader: LogReader, stream: Stream, size: int) -> None:
+    """Read ahead by one piece while the last one is sent, `size` bytes to a chunk."""
     ahead = asyncio.ensure_future(call.run(reader.read))
     try:
         while (data := await ahead) is not None:
             if not data:
                 await _readable(reader.fileno())
             ahead = asyncio.ensure_future(call.run(reader.read))
-            if data:
-                await stream.write(data)
+            for start in range(0, len(data), size):
+                await stream.write(data[start : start + size])
     finally:
         # The thread must have left the reader before it is closed.
         while not ahead.done():
@@ -162,7 +166,7 @@ def abandon(handover: Handover | None) -> None:
         handover.abandon()
 
 
-class _EventQueue:
+class EventQueue:
     """Events between the engine's threads and the loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -180,14 +184,15 @@ class _EventQueue:
 
     async def batch(self, deadline: float | None) -> list[Event]:
         """What has come, waiting for it until the deadline of the loop's clock; [] then."""
-        if not self._waiting:
-            self._more.clear()
-            if not self._waiting:
-                try:
-                    async with asyncio.timeout_at(deadline):
+        try:
+            async with asyncio.timeout_at(deadline):
+                # Not `if`: what was taken already may still have its call of `set` on the way.
+                while not self._waiting:
+                    self._more.clear()
+                    if not self._waiting:
                         await self._more.wait()
-                except TimeoutError:
-                    return []
+        except TimeoutError:
+            return []
         if self._overflowed:
             raise ConnectionAbortedError("the client reads events too slowly")
         return [self._waiting.popleft() for _ in range(len(self._waiting))]
@@ -206,7 +211,7 @@ async def events(call: Call) -> Answer:
     filters = call.query.filters()
     loop = asyncio.get_running_loop()
     deadline = None if until is None else loop.time() + (until - now) / 1e9
-    queue = _EventQueue(loop)
+    queue = EventQueue(loop)
     workers = call.services.workers
     cancel = await workers.acquire(
         lambda: call.backends.events.subscribe(since, until, filters, queue.deliver), lambda cancel: cancel()
