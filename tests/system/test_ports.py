@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from support.daemon import Daemon, RequestError, daemon
-from support.reach import Neighbour, ask, free_ports, inside, refused, send_127_to_the_gateway
+from support.reach import LONG, Neighbour, ask, free_ports, inside, refused, send_127_to_the_gateway
 
 __all__ = ["daemon"]
 
@@ -86,6 +86,22 @@ def test_a_udp_port_answers_from_where_it_was_asked(daemon: Daemon) -> None:
             # Connected sockets take answers from that address only.
             assert ask(address, port, udp=True).startswith("box ")
             assert ask(address, port, udp=True).endswith(" ping")
+
+
+def test_a_client_that_goes_on_sending_reaches_the_next_container(daemon: Daemon) -> None:
+    (port,) = free_ports(kind=socket.SOCK_DGRAM)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(LONG)
+        client.connect((own_address(), port))
+        for name in ("one", "two"):
+            with running(daemon, bound(udp53=str(port))) as container:
+                with contextlib.suppress(ConnectionRefusedError):
+                    client.send(b"too early")
+                    client.recv(100)
+                with inside(daemon, container, name) as box:
+                    box.serve_udp(53)
+                    client.send(b"ping")
+                    assert client.recv(100).startswith(f"{name} ".encode())
 
 
 def test_another_machine_is_seen_by_its_own_address(daemon: Daemon, neighbour: Neighbour) -> None:
@@ -278,7 +294,11 @@ def test_what_cannot_be_published_is_refused_at_create(daemon: Daemon) -> None:
 
 
 def test_on_the_hosts_network_ports_are_discarded_with_a_warning(daemon: Daemon) -> None:
-    body = {"Image": "busybox:test", "Cmd": ["true"], "HostConfig": {"NetworkMode": "host", **bound(tcp80="1")}}
+    body = {
+        "Image": "busybox:test",
+        "Cmd": ["true"],
+        "HostConfig": {"NetworkMode": "host", **bound(tcp80="1")},
+    }
     created = daemon.post("/containers/create", body)
     assert created["Warnings"] == ["Published ports are discarded when using host network mode"]
     daemon.request("DELETE", f"/containers/{created['Id']}")

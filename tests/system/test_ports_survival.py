@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -17,9 +18,9 @@ import pytest
 from carboy.formats import nftables as nft
 from carboy.formats import nftmaps
 from carboy.network.bridge import table_name
-from carboy.network.sockets import NETLINK_NETFILTER, NetlinkSocket
+from carboy.network.sockets import NETLINK_NETFILTER, NetlinkError, NetlinkSocket
 from support.daemon import Daemon, own_daemon
-from support.reach import Inside, ask, free_ports, inside, refused
+from support.reach import Inside, ask, free_ports, inside, refused, send_127_to_the_gateway
 
 __all__ = ["own_daemon"]
 
@@ -185,6 +186,22 @@ def test_a_flushed_firewall_leaves_the_port_reachable_and_is_repaired(world: Wor
     assert code == 0
     assert elements(daemon) != set()
     assert world.answers()
+
+
+def test_a_flushed_firewall_opens_no_way_to_the_hosts_loopback(world: World) -> None:
+    table = table_name(world.daemon.bridge)
+    with socket.create_server(("127.0.0.1", 0)) as private, NetlinkSocket(NETLINK_NETFILTER) as sock:
+        # As `nft flush ruleset` does it: what is owned by somebody stays.
+        sock.transact(nft.delete_table(table))
+        with pytest.raises(NetlinkError) as caught:
+            sock.transact(nft.delete_table(f"{table}_guard"))
+        assert caught.value.errno == errno.EPERM
+        route_localnet = Path(f"/proc/sys/net/ipv4/conf/{world.daemon.bridge}/route_localnet")
+        assert route_localnet.read_text().strip() == "1"
+        world.box.run(send_127_to_the_gateway)
+        assert refused("127.0.0.1", private.getsockname()[1], place=world.box)
+        world.daemon.request("DELETE", f"/containers/{world.container}?force=1")
+        assert route_localnet.read_text().strip() == "0"
 
 
 def test_a_daemon_that_starts_puts_back_what_is_missing(world: World) -> None:

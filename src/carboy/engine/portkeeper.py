@@ -30,6 +30,7 @@ class PortKeeper:
         self._loop = loop
         self._lock = threading.Lock()
         self._channel: Channel | None = None
+        self._guarded: Channel | None = None
         self._closing = False
         self.on_lost: Callable[[], None] = lambda: None
 
@@ -75,6 +76,17 @@ class PortKeeper:
                 operation, ports = "hold", ports[count:]
         finally:
             os.close(pidfd)
+
+    def guard(self, name: str, make: Callable[[], int | None]) -> None:
+        """Have a descriptor kept open under a name, unless one is; `make` gives it."""
+        channel = self._ensure()
+        if self._guarded is channel:
+            return
+        if name not in channel.request("list").get("guards", ()):
+            descriptor = make()
+            if descriptor is not None:
+                channel.request("guard", descriptors=[descriptor], name=name)
+        self._guarded = channel
 
     def release(self, container_id: str) -> None:
         """Free what is held for a container; nothing held is no error."""

@@ -9,6 +9,7 @@ holds the sockets; what it holds for a container that has ended meanwhile is fre
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Iterable
@@ -18,7 +19,7 @@ from carboy.engine.containers.document import Container, PublishedPort
 from carboy.engine.containers.states import ALIVE, State
 from carboy.engine.portkeeper import PortKeeper
 from carboy.engine.spec.ports import wishes
-from carboy.errors import CarboyError
+from carboy.errors import CarboyError, Unsupported
 from carboy.network.bridge import BridgeNetwork, Endpoint
 from carboy.network.ports import (
     Held,
@@ -72,6 +73,7 @@ class Ports:
             self._owners[container.id] = Owner(container, endpoint.address, held.ports)
         document.published = [_stored(port) for port in held.ports]
         try:
+            self._guard()
             self._hold(container.id, endpoint.address, pid, held)
             self._network.publish(elements_of(held.ports, endpoint.address), endpoint)
         except BaseException:
@@ -114,6 +116,8 @@ class Ports:
         held = self._keeper.held() if self._keeper.find() else {}
         for container_id in held.keys() - self._owners.keys():
             self._keeper.release(container_id)
+        if self._owners:
+            self._guard()
         for container_id, owner in list(self._owners.items()):
             if held.get(container_id) != len(owner.ports):
                 self._hold_again(owner)
@@ -121,8 +125,21 @@ class Ports:
     def _hold_everything(self) -> None:
         with self._lock:
             owners = list(self._owners.values())
+        self._guard()
         for owner in owners:
             self._hold_again(owner)
+
+    def _guard(self) -> None:
+        with contextlib.ExitStack() as stack:
+
+            def make() -> int | None:
+                guard = self._network.make_guard()
+                return None if guard is None else stack.enter_context(guard).fileno()
+
+            try:
+                self._keeper.guard(self._network.name, make)
+            except Unsupported as error:  # an old kernel: the rule in the other table has to do
+                _log.warning("%s", error)
 
     def _hold_again(self, owner: Owner) -> None:
         container = owner.container

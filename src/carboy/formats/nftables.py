@@ -83,6 +83,7 @@ _CT_STATE = 0
 _CT_ESTABLISHED_OR_RELATED = 0x2 | 0x4
 _XT_CONNTRACK_STATE = 1 << 0
 _XT_STATE_DNAT = 0x80
+_OWNED = 0x2
 _XT_COMMENT_LENGTH = 256
 _UDATA_COMMENT = 0
 
@@ -135,10 +136,17 @@ def name_attribute(kind: int, value: str) -> bytes:
     return text(kind, value)
 
 
-def new_table(table: str) -> Request:
-    """Create an IPv4 table, or leave it as it is."""
+def new_table(table: str, *, owned: bool = False) -> Request:
+    """Create an IPv4 table, or leave it as it is.
+
+    An owned one (Linux 5.12) belongs to the netlink socket: nobody else changes or flushes it, and
+    it goes with the socket.
+    """
     return request(
-        NEWTABLE, NLM_F_ACK | NLM_F_CREATE, name_attribute(1, table) + be32(2, 0), f"create table {table}"
+        NEWTABLE,
+        NLM_F_ACK | NLM_F_CREATE,
+        name_attribute(1, table) + be32(2, _OWNED if owned else 0),
+        f"create table {table}",
     )
 
 

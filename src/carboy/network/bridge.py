@@ -167,11 +167,21 @@ class BridgeNetwork:
         with self._lock, _Category(f"publish ports on network {self.name}"):
             self._firewall.ensure()
             self._firewall.publish(elements)
+            self._firewall.forget_flows(elements)
             self._route_localnet()
             if sysctls.get_sysctl("net/bridge/bridge-nf-call-iptables") == "1":
                 # Then the firewall works on frames too: one for the container's own published port
                 # is changed before it is routed, and would have to leave by the port it came from.
                 self._socket.send(rtnetlink.set_hairpin(name=endpoint.host_interface))
+
+    def make_guard(self) -> NetlinkSocket | None:
+        """A socket that keeps containers off 127/8 whatever becomes of our table; None if there is one."""
+        try:
+            return self._firewall.make_guard()
+        except NetlinkError as error:
+            if error.errno == errno.EPERM:
+                return None  # the table is another socket's: of the same bridge, by its name
+            raise Unsupported(f"cannot make a firewall table that stays: {error.strerror}") from error
 
     def unpublish(self, elements: Sequence[Element]) -> None:
         """Take ports back; again is harmless."""
@@ -179,6 +189,7 @@ class BridgeNetwork:
             return
         with self._lock, _Category(f"take ports back on network {self.name}"):
             self._firewall.unpublish(elements)
+            self._firewall.forget_flows(elements)
             self._route_localnet()
 
     def remember(self, elements: Sequence[Element]) -> None:

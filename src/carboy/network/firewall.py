@@ -19,6 +19,7 @@ the kernel numbers the generations of its rules, and an unchanged number means t
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import zlib
@@ -27,8 +28,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from carboy.errors import InvalidArgument, Unavailable
+from carboy.formats import conntrack, nftmaps
 from carboy.formats import nftables as nft
-from carboy.formats import nftmaps
 from carboy.formats.netlink import Request
 from carboy.formats.nftables import Chain, Rule
 from carboy.formats.nftmaps import Element
@@ -36,6 +37,7 @@ from carboy.network.sockets import NETLINK_NETFILTER, NetlinkError, NetlinkSocke
 
 _ATTEMPTS = 4
 _FILTER = "filter"
+_LOOPBACK, _LOOPBACK_MASK = bytes((127, 0, 0, 0)), bytes((255, 0, 0, 0))
 _DOCKER_USER = "DOCKER-USER"
 _DOCKER_BRIDGES = ("docker0", "br-+")
 _MAPS = {"published": True, "published_any": False}
@@ -85,6 +87,26 @@ class Firewall:
         raise Unavailable(
             f"firewall table {self.table} does not stay: another program keeps removing its rules"
         )
+
+    def forget_flows(self, elements: Sequence[Element]) -> None:
+        """UDP flows go on as they were begun: those of ports that change hands are begun anew."""
+        udp = [one for one in elements if one.protocol == "udp"]
+        requests = [conntrack.forget_flows_to(one.outside_port, one.outside) for one in udp]
+        requests += [conntrack.forget_flows_answered_by(inside) for inside in {one.inside for one in udp}]
+        if requests:
+            # Without the kernel's part for this, a client that goes on sending waits for its time-out.
+            with contextlib.suppress(NetlinkError):
+                self._socket.send(*requests)
+
+    def make_guard(self) -> NetlinkSocket:
+        """A table that drops 127/8 from the bridge and survives a flush, as long as the socket is open."""
+        guard = NetlinkSocket(NETLINK_NETFILTER)
+        try:
+            guard.transact(*plan_guard(table=f"{self.table}_guard", bridge=self._bridge))
+        except BaseException:
+            guard.close()
+            raise
+        return guard
 
     @property
     def publishes(self) -> bool:
@@ -293,7 +315,7 @@ def plan_table(*, table: str, bridge: str, subnet: IPv4Network) -> TablePlan:
 
 def _rules_of(bridge: str, subnet: IPv4Network) -> list[tuple[str, list[bytes]]]:
     network, mask = subnet.network_address.packed, subnet.netmask.packed
-    loopback, loopback_mask = bytes((127, 0, 0, 0)), bytes((255, 0, 0, 0))
+    loopback, loopback_mask = _LOOPBACK, _LOOPBACK_MASK
     incoming = nft.match_interface("iifname", bridge)
     from_elsewhere = nft.match_interface("iifname", bridge, negate=True)
     to_bridge = nft.match_interface("oifname", bridge)
@@ -329,6 +351,26 @@ def _rules_of(bridge: str, subnet: IPv4Network) -> list[tuple[str, list[bytes]]]
             nft.match_network("saddr", loopback, loopback_mask) + to_bridge + nft.masquerade(),
         ),
     ]
+
+
+def plan_guard(*, table: str, bridge: str) -> tuple[Request, ...]:
+    """The rules without which `route_localnet` would open the machine's loopback to containers."""
+    return (
+        nft.new_table(table, owned=True),
+        nft.new_base_chain(
+            table, "prerouting", kind="filter", hook=nft.HOOK_PREROUTING, priority=nft.PRIORITY_RAW
+        ),
+        *(
+            nft.append_rule(
+                table,
+                "prerouting",
+                *nft.match_interface("iifname", bridge),
+                *nft.match_network(field, _LOOPBACK, _LOOPBACK_MASK),
+                *nft.verdict(nft.DROP),
+            )
+            for field in ("saddr", "daddr")
+        ),
+    )
 
 
 def plan_docker_hook(*, bridge: str, tag: str) -> tuple[Request, ...]:

@@ -63,6 +63,10 @@ class NetlinkSocket:
         """Close the socket; later requests fail."""
         self._socket.close()
 
+    def fileno(self) -> int:
+        """The descriptor, to be passed on."""
+        return self._socket.fileno()
+
     def __enter__(self) -> NetlinkSocket:
         return self
 

@@ -8,7 +8,8 @@
               ports (port inside, for each)         and a socket each
     hold      id ports                              a socket each     -
     release   id                                    -                 -
-    list      -                                     -                 held {id: number of sockets}
+    guard     name                                  any descriptor    -   (kept open, not used)
+    list      -                                     -                 held {id: number of sockets}, guards
 
 It begins with one descriptor, a listening socket.  The firewall sends nearly everything to
 containers directly; here come IPv6, and what a firewall without our rules lets through.  When a
@@ -56,6 +57,7 @@ class Forwarder:
     def __init__(self, listener: Socket) -> None:
         self.loop = Loop()
         self._leases: dict[str, Lease] = {}
+        self._guards: dict[str, int] = {}
         self._connections: list[Connection] = []
         self._listener = listener
         listener.setblocking(False)
@@ -86,8 +88,11 @@ class Forwarder:
                 self._hold(request, descriptors)
             case "release":
                 self._release(str(request.get("id")))
+            case "guard":
+                self._guard(str(request.get("name")), descriptors)
             case "list":
-                return {"held": {key: len(lease.ports) for key, lease in self._leases.items()}}
+                held = {key: len(lease.ports) for key, lease in self._leases.items()}
+                return {"held": held, "guards": list(self._guards)}
             case operation:
                 raise unknown(operation)
         return {}
@@ -117,6 +122,14 @@ class Forwarder:
                 lease.ports.append(Streams(self.loop, made, target))
             else:
                 lease.ports.append(Datagrams(self.loop, made, target))
+
+    def _guard(self, name: str, descriptors: list[int]) -> None:
+        if len(descriptors) != 1:
+            raise InvalidArgument("guard needs one descriptor")
+        before = self._guards.pop(name, None)
+        if before is not None:
+            os.close(before)
+        self._guards[name] = descriptors.pop()
 
     def _release(self, key: str) -> None:
         lease = self._leases.pop(key, None)
