@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from suites.backend import BackendContract
+from suites.versions import VersionContract
 from support.api import Client
 from support.daemon import busybox_tar
 
@@ -20,7 +21,7 @@ def api(host: str) -> Client:
 
 @pytest.mark.needs_root
 @pytest.mark.timeout(60)
-class TestDaemon(BackendContract):
+class TestDaemon(BackendContract, VersionContract):
     @pytest.fixture
     def image(self) -> str:
         return "contract:1"

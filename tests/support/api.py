@@ -14,12 +14,16 @@ from typing import Any
 from carboy.api.backend import Backends
 from carboy.api.call import TakeDescriptor
 from carboy.api.listeners import listen
-from carboy.api.server import serve
+from carboy.api.server import Serving, serve
 
 
 @contextlib.contextmanager
 def running_api(
-    path: str, backends: Backends, *, take_descriptor: TakeDescriptor | None = None
+    path: str,
+    backends: Backends,
+    *,
+    take_descriptor: TakeDescriptor | None = None,
+    serving: Serving | None = None,
 ) -> Iterator[None]:
     """Serve on a unix socket while the block runs."""
     listener = listen(f"unix://{path}")
@@ -31,7 +35,12 @@ def running_api(
         ready.set()
 
     thread = threading.Thread(
-        target=lambda: serve([listener], backends, on_ready=on_ready, take_descriptor=take_descriptor)
+        target=lambda: serve(
+            [listener],
+            backends,
+            on_ready=on_ready,
+            serving=serving or Serving(take_descriptor=take_descriptor),
+        )
     )
     thread.start()
     assert ready.wait(10)
@@ -75,9 +84,13 @@ class Client:
         self.path = path
 
     def call(
-        self, method: str, target: str, body: bytes | None = None, headers: dict[str, str] | None = None
+        self,
+        method: str,
+        target: str,
+        body: bytes | Iterator[bytes] | None = None,
+        headers: dict[str, str] | None = None,
     ) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers (lower-case names) and body."""
+        """Status, headers (lower-case names) and body; one that is given in pieces is sent in chunks."""
         connection = UnixConnection(self.path)
         try:
             connection.request(method, target, body=body, headers=headers or {})

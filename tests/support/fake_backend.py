@@ -38,6 +38,10 @@ from carboy.formats.dockerapi.volumes import Volume, VolumeCreateRequest, Volume
 from support.fake_files import FakeFiles
 from support.fake_upkeep import FakeUpkeep
 
+KNOWN_FILTERS = str.split(
+    "ancestor before dangling driver exited expose health id is-task isolation label name network publish "
+    "reference scope since status type until volume"
+)
 NOW = 1_700_000_000_000_000_000
 
 
@@ -227,6 +231,7 @@ class FakeContainers:
         size: bool,
         filters: Filters,
     ) -> list[ContainerSummary]:
+        filters.require_known(KNOWN_FILTERS)
         return [
             ContainerSummary(
                 id=one.id,
@@ -346,7 +351,12 @@ class FakeImages:
         digests: bool,
         filters: Filters,
     ) -> list[ImageSummary]:
-        return [ImageSummary(id=one, repo_tags=[tag], created=1, size=1) for tag, one in self.tags.items()]
+        filters.require_known(KNOWN_FILTERS)
+        return [
+            ImageSummary(id=one, repo_tags=[tag], created=1, size=1, virtual_size=1)
+            for tag, one in self.tags.items()
+            if filters.labels({})
+        ]
 
     def inspect(self, unsafe_ref: str) -> ImageInspect:
         image_id = self._find(unsafe_ref)
@@ -359,6 +369,7 @@ class FakeImages:
             architecture="amd64",
             os="linux",
             size=1,
+            virtual_size=1,
             graph_driver=driver,
         )
 
@@ -434,7 +445,8 @@ class FakeVolumes:
         return VolumesPruned(volumes_deleted=gone)
 
     def list(self, filters: Filters) -> VolumeList:
-        return VolumeList(volumes=list(self._items.values()))
+        filters.require_known(KNOWN_FILTERS)
+        return VolumeList(volumes=[one for one in self._items.values() if filters.labels(one.labels or {})])
 
 
 class FakeNetworks:
@@ -444,7 +456,8 @@ class FakeNetworks:
         return Network(name="bridge", id="b" * 64, created=rfc3339(NOW), driver="bridge")
 
     def list(self, filters: Filters) -> list[Network]:
-        return [self.inspect("bridge")]
+        filters.require_known(KNOWN_FILTERS)
+        return [self.inspect("bridge")] if filters.labels({}) else []
 
     def prune(self, filters: Filters) -> NetworksPruned:
         return NetworksPruned()

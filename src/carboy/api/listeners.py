@@ -88,11 +88,11 @@ def listen(host: str, rules: Rules | None = None) -> Listener:
     """Listen on `unix:///path` or `tcp://address:port`; raises InvalidArgument or Unavailable."""
     rules = rules or Rules()
     scheme, separator, rest = host.partition("://")
-    if not separator and host.startswith("/"):
-        scheme, separator, rest = "unix", "://", host
-    if separator and scheme == "unix" and rest.startswith("/"):
+    if not separator:  # Docker takes bare paths and addresses, too
+        scheme, rest = ("unix" if host.startswith("/") else "tcp" if ":" in host else ""), host
+    if scheme == "unix" and rest.startswith("/"):
         return _listen_unix(rest, host, rules)
-    if scheme == "tcp" and (separator or ":" in host):
+    if scheme == "tcp":
         return _listen_tcp(rest, host, rules)
     raise InvalidArgument(
         f"cannot listen on {host[:200]!r}: expected unix:///path/to.sock, fd:// or tcp://address:port"

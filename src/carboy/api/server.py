@@ -61,7 +61,6 @@ def serve(
     backends: Backends,
     *,
     on_ready: Callable[[Callable[[], None]], None],
-    take_descriptor: TakeDescriptor | None = None,
     serving: Serving | None = None,
 ) -> None:
     """Serve until SIGTERM, SIGINT, a reset, or a call of the function given to `on_ready`.
@@ -69,7 +68,7 @@ def serve(
     That function may be called from any thread, and again.  The listeners are closed at the end.
     SIGHUP calls `serving.reload` on a worker.
     """
-    asyncio.run(_serve(listeners, backends, on_ready, serving or Serving(take_descriptor=take_descriptor)))
+    asyncio.run(_serve(listeners, backends, on_ready, serving or Serving()))
 
 
 async def _serve(
@@ -91,7 +90,10 @@ async def _serve(
             loop.add_signal_handler(number, stopped.set)
         loop.add_signal_handler(signal.SIGHUP, workers.submit, serving.reload)
     server = Server(
-        Services(backends, workers, serving.take_descriptor, stop, Metrics(backends), serving.debug_endpoints)
+        Services(
+            backends, workers, serving.take_descriptor, stop, Metrics(backends), serving.debug_endpoints
+        ),
+        serving.head_seconds,
     )
     try:
         for listener in listeners:
@@ -107,8 +109,9 @@ async def _serve(
 class Server:
     """Listening sockets, connections and the requests under way."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, head_seconds: float = HEAD_SECONDS) -> None:
         self._services = services
+        self._head_seconds = head_seconds
         self._servers: list[asyncio.AbstractServer] = []
         self._streaming: set[asyncio.Task[object]] = set()
         self._factories: list[web.Server] = []
@@ -136,7 +139,7 @@ class Server:
         self._factories.append(factory)
 
         def connect() -> Connection:
-            inner, activity = factory(), _Deadline()
+            inner, activity = factory(), _Deadline(self._head_seconds)
             return _Tracked(inner, activity, dispatcher, activities, local=listener.local)
 
         def terminate() -> asyncio.Protocol:
@@ -226,10 +229,11 @@ def _response(reply: Reply, headers: dict[str, str]) -> web.Response:
 class _Deadline(Activity):
     """An activity that also knows by when the head of a request must be here."""
 
-    __slots__ = ("_timer",)
+    __slots__ = ("_timer", "head_seconds")
 
-    def __init__(self) -> None:
+    def __init__(self, head_seconds: float) -> None:
         super().__init__()
+        self.head_seconds = head_seconds
         self._timer: asyncio.TimerHandle | None = None
 
     def expect(self, seconds: float, otherwise: Callable[[], None]) -> None:
@@ -275,7 +279,7 @@ class _Tracked(Connection):
             self._lonely = False
             self._deadline.met()
         if not self._deadline.busy and self._task is None:
-            self._deadline.expect(HEAD_SECONDS, self._abort)
+            self._deadline.expect(self._deadline.head_seconds, self._abort)
         super().data_received(data)
         if self._task is not None:
             self._deadline.met()

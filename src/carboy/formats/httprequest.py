@@ -51,14 +51,13 @@ def parse_request(
     first, *lines = bytes(unsafe_data[:end]).split(b"\r\n")
     method, target, version = _request_line(first)
     headers = _headers(lines)
-    length = _body_length(headers, max_body)
-    begin = end + 4
-    if len(unsafe_data) < begin + length:
+    read = _read_body(headers, unsafe_data, end + 4, max_body)
+    if read is None:
         return None
+    body, end = read
     connection = headers.get("connection", "").lower()
     keep_alive = "close" not in connection and (version == "HTTP/1.1" or "keep-alive" in connection)
-    body = bytes(unsafe_data[begin : begin + length])
-    return Request(method, target, headers, body, keep_alive), begin + length
+    return Request(method, target, headers, body, keep_alive), end
 
 
 def _request_line(line: bytes) -> tuple[str, str, str]:
@@ -80,9 +79,54 @@ def _headers(lines: list[bytes]) -> dict[str, str]:
     return headers
 
 
+def _read_body(
+    headers: dict[str, str], data: bytes | bytearray, begin: int, max_body: int
+) -> tuple[bytes, int] | None:
+    """The body and where it ends, or None while it is unfinished."""
+    coding = headers.get("transfer-encoding")
+    if coding is not None:
+        # Both together are how requests are smuggled past a parser that believes the other one.
+        if coding.strip().lower() != "chunked" or "content-length" in headers:
+            raise InvalidArgument("malformed Transfer-Encoding")
+        return _read_chunks(data, begin, max_body)
+    length = _body_length(headers, max_body)
+    if len(data) < begin + length:
+        return None
+    return bytes(data[begin : begin + length]), begin + length
+
+
+_HEX = frozenset(b"0123456789abcdefABCDEF")
+_LONGEST_SIZE = 256
+"""Of a chunk's first line, extensions included."""
+
+
+def _read_chunks(data: bytes | bytearray, at: int, max_body: int) -> tuple[bytes, int] | None:
+    """RFC 9112, section 7.1; trailers are refused."""
+    body = bytearray()
+    while True:
+        line_end = data.find(b"\r\n", at, at + _LONGEST_SIZE)
+        if line_end < 0:
+            if len(data) - at >= _LONGEST_SIZE:
+                raise InvalidArgument("malformed chunk")
+            return None
+        digits = bytes(data[at:line_end]).partition(b";")[0].strip(b" \t")
+        if not digits or len(digits) > 8 or not _HEX.issuperset(digits):
+            raise InvalidArgument("malformed chunk")
+        size = int(digits, 16)
+        if len(body) + size > max_body:
+            raise InvalidArgument(f"the request's body is larger than {max_body} bytes")
+        at = line_end + 2
+        if len(data) < at + size + 2:
+            return None
+        if data[at + size : at + size + 2] != b"\r\n":
+            raise InvalidArgument("malformed chunk")
+        body += data[at : at + size]
+        at += size + 2
+        if not size:
+            return bytes(body), at
+
+
 def _body_length(headers: dict[str, str], max_body: int) -> int:
-    if "transfer-encoding" in headers:
-        raise InvalidArgument("this request's body must have a Content-Length")
     text = headers.get("content-length", "0")
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):
         raise InvalidArgument("malformed Content-Length")

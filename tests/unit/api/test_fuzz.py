@@ -147,7 +147,7 @@ def test_no_request_is_an_internal_error(client: Client, route: Any) -> None:
         b"POST /exec/x/start HTTP/9\r\n\r\n",
         b"POST /exec/x/start HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
         b"POST /exec/x/start HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n",
-        b"POST /exec/x/start HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /exec/x/start HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n",
         b"POST /exec/x/start HTTP/1.1\r\nbad header\r\n\r\n",
         b"POST /exec/x/start HTTP/1.1\r\n" + b"a: b\r\n" * 20_000 + b"\r\n",
         b"POST /exec/" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n",
