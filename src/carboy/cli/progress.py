@@ -68,6 +68,8 @@ class Progress:
 
 def line(label: str, count: int, total: int, seconds: float) -> str:
     """What is shown."""
+    if not count:  # the daemon reads a descriptor of ours, and where it is is not told
+        return f"{label}  {human.size(total) + '  ' if total else ''}{seconds:.0f}s"
     rate = human.size(count / seconds if seconds else 0) + "/s"
     if total <= 0:
         return f"{label}  {human.size(count)}  {rate}"

@@ -48,6 +48,7 @@ def test_the_progress_line() -> None:
         "Loading  [############            ]   50%  50MB / 100MB  25MB/s".replace("   50%", "   50%")
     )
     assert progress.line("Saving", 3_000_000, 0, 1.0) == "Saving  3MB  3MB/s"
+    assert progress.line("Importing", 0, 100, 3.2) == "Importing  100B  3s"
     assert "100%" in progress.line("Loading", 200, 100, 1.0)
 
 
