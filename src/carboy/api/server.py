@@ -14,7 +14,7 @@ import ssl
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from carboy.api.backend import Backends
 from carboy.api.call import Exchange, Services, Stream, TakeDescriptor, WebSocket, Workers
@@ -27,6 +27,7 @@ from carboy.api.reply import Hijack, Reply, Streamed
 from carboy.api.tls import Terminator
 from carboy.api.web import hdrs, web
 from carboy.errors import Cancelled, InvalidArgument, PermissionDenied
+from carboy.formats.dockerapi.filters import Filters
 
 HEAD_SECONDS = 30.0
 """A request that has begun must have its head here by then."""
@@ -140,7 +141,10 @@ class Server:
 
         def connect() -> Connection:
             inner, activity = factory(), _Deadline(self._head_seconds)
-            return _Tracked(inner, activity, dispatcher, activities, local=listener.local)
+            connection = _Tracked(inner, activity, dispatcher, activities, local=listener.local)
+            if not (listener.local or listener.tls):
+                connection.barred = self._is_of_a_container
+            return connection
 
         def terminate() -> asyncio.Protocol:
             assert tls is not None
@@ -154,6 +158,16 @@ class Server:
             accept = terminate if listener.tls else connect
             server = await loop.create_server(accept, sock=listener.socket, backlog=BACKLOG)
         self._servers.append(server)
+
+    def _is_of_a_container(self, address: str) -> bool:
+        """Whether an address belongs to a container: it would be root on the host without a certificate."""
+        client = ip_address(address.partition("%")[0])
+        client = getattr(client, "ipv4_mapped", None) or client
+        for network in self._services.backends.networks.list(Filters()):
+            for one in network.ipam.config:
+                if one.subnet and client in ip_network(one.subnet) and str(client) != one.gateway:
+                    return True
+        return False
 
     async def listen_for_metrics(self, listening: socket.socket) -> None:
         """Serve `/metrics`, and nothing else, to whoever reaches this address."""
@@ -216,13 +230,12 @@ class Server:
 
 
 def _response(reply: Reply, headers: dict[str, str]) -> web.Response:
-    response = web.Response(status=reply.status, body=reply.body, headers=headers)
+    # No body, no type: aiodocker cannot read an empty reply that has one.
+    response = web.Response(status=reply.status, body=reply.body or None, headers=headers)
     if reply.headers:
         response.headers.update(reply.headers)
     if reply.content_type:
         response.headers[hdrs.CONTENT_TYPE] = reply.content_type
-    elif not reply.body:
-        response.headers[hdrs.CONTENT_TYPE] = "application/octet-stream"
     return response
 
 
@@ -265,12 +278,17 @@ class _Tracked(Connection):
         self._forget = lambda: activities.pop(inner, None)
         self._deadline = activity
         self._lonely = not local
+        self.barred: Callable[[str], bool] | None = None
         self._abort: Callable[[], None] = _nothing
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._abort = transport.abort
         super().connection_made(transport)
+        if self.barred is not None and self.barred(transport.get_extra_info("peername")[0]):
+            _logger().warning("a container was refused: the API is not for containers")
+            transport.abort()
+            return
         if self._lonely:
             self._deadline.expect(INTRODUCTION_SECONDS, self._abort)
 
