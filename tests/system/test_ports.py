@@ -175,7 +175,7 @@ def test_ephemeral_ports_are_chosen_and_chosen_again(daemon: Daemon) -> None:
 
 
 def test_publish_all_takes_what_is_exposed(daemon: Daemon) -> None:
-    exposed = {"80/tcp": {}, "53/udp": {}, "9/sctp": {}}
+    exposed: dict[str, Any] = {"80/tcp": {}, "53/udp": {}, "9/sctp": {}}
     with running(daemon, {"PublishAllPorts": True}, ExposedPorts=exposed) as container:
         found = published(daemon, container)
         assert found["9/sctp"] is None
