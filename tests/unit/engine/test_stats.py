@@ -49,9 +49,10 @@ def world(tmp_path: Path) -> Iterator[World]:
 def test_the_thread_lives_while_somebody_watches(world: World) -> None:
     world.run("a")
     frames: Frames = queue.Queue()
-    assert not world.sampler.awake
+    states = [world.sampler.awake]
     cancel = world.sampler.watch("a", frames.put)
-    assert world.sampler.awake
+    states.append(world.sampler.awake)
+    assert states == [False, True]
     cancel()
     cancel()
     until(lambda: not world.sampler.awake)

@@ -52,7 +52,7 @@ def check_arguments(unsafe_arguments: str) -> list[str]:
     renamed = _RENAMED.search(unsafe_arguments)
     if renamed is not None:
         raise InvalidArgument(
-            f"specifying {renamed.group(1)!r} is not allowed: it hides which process is meant"
+            f'specifying "{renamed.group()}" is not allowed: it hides which process is meant'
         )
     return unsafe_arguments.split() or DEFAULT_ARGUMENTS.split()
 
