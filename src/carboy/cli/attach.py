@@ -34,9 +34,9 @@ def main(session: Session, parsed: Parsed) -> int:
     details = client.get_object(f"/containers/{parsed.arguments[0]}/json")
     container, state = document.text(details, "Id"), document.child(details, "State")
     if not document.flag(state, "Running"):
-        raise Conflict("cannot attach to a stopped container, start it first")
+        raise Conflict("You cannot attach to a stopped container, start it first")
     if document.flag(state, "Paused"):
-        raise Conflict("cannot attach to a paused container, unpause it first")
+        raise Conflict("You cannot attach to a paused container, unpause it first")
     config = document.child(details, "Config")
     tty = document.flag(config, "Tty")
     stdin = document.flag(config, "OpenStdin") and not parsed.flag("no-stdin")

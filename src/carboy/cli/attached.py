@@ -9,8 +9,9 @@ import os
 import time
 
 from carboy.cli import streams
+from carboy.cli.flags import UsageError
 from carboy.client.transport import ServerError
-from carboy.errors import CarboyError, InvalidArgument, Unavailable
+from carboy.errors import CarboyError, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _NOT_RUNNABLE = ("permission denied", "is a directory", "exec format error")
 def check_terminal(*, tty: bool, stdin: bool) -> None:
     """Refuse -t with an input that is no terminal, as Docker does."""
     if tty and stdin and not os.isatty(0):
-        raise InvalidArgument("the input device is not a TTY: leave out -t, or run it in a terminal")
+        raise UsageError("the input device is not a TTY: leave out -t, or run it in a terminal", 1)
 
 
 def start_exit_code(error: CarboyError) -> int:

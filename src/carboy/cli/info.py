@@ -110,9 +110,15 @@ def lines(info: Json) -> list[str]:
     out += [" Labels:", *(f"  {label}" for label in labels)] if labels else []
     out.append(f" Experimental: {_word(info, 'ExperimentalBuild')}")
     registries = document.child(info, "RegistryConfig")
-    insecure = document.strings(registries, "InsecureRegistryCIDRs")
-    out += [" Insecure Registries:", *(f"  {one}" for one in insecure)] if insecure else []
+    configured = document.child(registries, "IndexConfigs")
+    insecure = [
+        name for name in sorted(configured) if not document.flag(document.child(configured, name), "Secure")
+    ]
+    ranges = document.strings(registries, "InsecureRegistryCIDRs")
+    if configured or ranges:
+        out += [" Insecure Registries:", *(f"  {one}" for one in (*insecure, *ranges))]
     out.append(f" Live Restore Enabled: {_word(info, 'LiveRestoreEnabled')}")
+    out += _named(info, ((" Product License", "ProductLicense"),))
     pools = document.children(info, "DefaultAddressPools")
     if pools:
         out.append(" Default Address Pools:")

@@ -11,7 +11,7 @@ import sys
 
 from carboy.cli import flags
 from carboy.cli.commands import ALIASES, COMMANDS, GROUP_WORDS, LATER, LATER_GROUPED
-from carboy.errors import CarboyError, Unsupported
+from carboy.errors import CarboyError, Unavailable, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,6 +131,11 @@ def _dispatch(name: str, rest: list[str], options: Parsed) -> int:
         _fill_in(name, command, parsed, session)
     try:
         code: int = command.main(session, parsed)
+    except Unavailable as error:
+        if session.context == "default":
+            raise
+        hint = f"The context {session.context} leads there: `carboy -c default` speaks to Carboy's own daemon"
+        raise Unavailable(f"{error} {hint}") from error
     finally:
         session.client.close()
     return code

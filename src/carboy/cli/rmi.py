@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from carboy.cli.each import each
 from carboy.client import document
+from carboy.client.transport import ServerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,14 @@ def main(session: Session, parsed: Parsed) -> int:
     if parsed.flag("no-prune"):
         query += (("noprune", "1"),)
 
+    def remove_by_force(name: str) -> None:
+        try:
+            remove(name)
+        except ServerError as error:
+            if error.status != 404:
+                raise
+            session.fail(f"Error response from daemon: {error}")
+
     def remove(name: str) -> None:
         gone = document.decode(session.client.call("DELETE", f"/images/{name}", query))
         for item in document.objects(gone):
@@ -41,4 +50,5 @@ def main(session: Session, parsed: Parsed) -> int:
                 if document.text(item, key):
                     session.out(f"{key}: {document.text(item, key)}")
 
-    return each(session, parsed.arguments, remove, show=False)
+    # with -f a missing one is said and no failure, as in Docker
+    return each(session, parsed.arguments, remove_by_force if parsed.flag("force") else remove, show=False)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from carboy.client.transport import ServerError
+from carboy.errors import InvalidArgument
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from carboy.cli.flags import Parsed
@@ -19,7 +22,14 @@ def main(session: Session, parsed: Parsed) -> int:
     """Tag the image."""
     image, name = parsed.arguments
     repository, tag = split_tag(name)
-    session.client.call("POST", f"/images/{image}/tag", (("repo", repository), ("tag", tag or "latest")))
+    try:
+        session.client.call("POST", f"/images/{image}/tag", (("repo", repository), ("tag", tag or "latest")))
+    except ServerError as error:
+        if not str(error).startswith("invalid reference format"):
+            raise
+        raise InvalidArgument(
+            f'Error parsing reference: "{name}" is not a valid repository/tag: {error}'
+        ) from error
     return 0
 
 
