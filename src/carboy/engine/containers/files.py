@@ -29,7 +29,15 @@ from carboy.engine.containers.filesystem import (
 )
 from carboy.engine.containers.parts import Parts
 from carboy.engine.users import read_account_files, resolve
-from carboy.errors import Conflict, Corrupt, InvalidArgument, Malformed, NotFound, PermissionDenied
+from carboy.errors import (
+    Conflict,
+    Corrupt,
+    InvalidArgument,
+    Malformed,
+    NotFound,
+    PermissionDenied,
+    Unavailable,
+)
 from carboy.formats.compression import Decompressor
 from carboy.formats.dockerapi.archives import FilesystemChange, PathStat, path_stat
 from carboy.linux import tree
@@ -246,6 +254,8 @@ def _refused(error: OSError) -> Exception:
         return PermissionDenied(READ_ONLY_ROOT)
     if error.errno in (errno.EPERM, errno.EACCES):
         return PermissionDenied(text)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Unavailable(f"{text}: free some space and try again")
     if error.errno == errno.EBUSY:
         return Conflict(text)
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EXDEV, errno.ENOTEMPTY, *_UNUSABLE):
