@@ -41,6 +41,8 @@ class Leases:
         self._database = database
         self._clock = clock
         self.guard = threading.RLock()
+        # Those that end with the daemon need not be written: each create of a container takes one.
+        self._passing: dict[str, dict[Key, None]] = {}
 
     @contextmanager
     def hold(self, items: Iterable[Key] = ()) -> Iterator[Lease]:
@@ -54,39 +56,56 @@ class Leases:
     def create(self, *, seconds: float | None = None, items: Iterable[Key] = ()) -> str:
         """A lease that outlives the daemon for `seconds`; without, it ends with the daemon."""
         lease_id = secrets.token_hex(16)
-        now = self._clock()
-        expires = None if seconds is None else now + seconds
-        # Losing a lease in a power cut loses nothing: what it protected is unfinished then.
-        with self.guard, self._database.write(durable=False) as connection:
-            connection.execute("INSERT INTO leases VALUES (?, ?, ?)", (lease_id, now, expires))
-            connection.executemany(
-                "INSERT OR IGNORE INTO lease_items VALUES (?, ?, ?)",
-                [(lease_id, kind, key) for kind, key in items],
-            )
+        with self.guard:
+            if seconds is None:
+                self._passing[lease_id] = dict.fromkeys(items)
+                return lease_id
+            now = self._clock()
+            # Losing a lease in a power cut loses nothing: what it protected is unfinished then.
+            with self._database.write(durable=False) as connection:
+                connection.execute("INSERT INTO leases VALUES (?, ?, ?)", (lease_id, now, now + seconds))
+                connection.executemany(
+                    "INSERT OR IGNORE INTO lease_items VALUES (?, ?, ?)",
+                    [(lease_id, kind, key) for kind, key in items],
+                )
         return lease_id
 
     def add(self, lease_id: str, kind: str, key: str = ANY) -> None:
         """Protect one thing by an existing lease."""
-        with self.guard, self._database.write(durable=False) as connection:
-            connection.execute("INSERT OR IGNORE INTO lease_items VALUES (?, ?, ?)", (lease_id, kind, key))
+        with self.guard:
+            passing = self._passing.get(lease_id)
+            if passing is not None:
+                passing[kind, key] = None
+                return
+            with self._database.write(durable=False) as connection:
+                connection.execute(
+                    "INSERT OR IGNORE INTO lease_items VALUES (?, ?, ?)", (lease_id, kind, key)
+                )
 
     def release(self, lease_id: str) -> None:
         """End a lease."""
+        with self.guard:
+            if self._passing.pop(lease_id, None) is not None:
+                return
         with self._database.write(durable=False) as connection:
             connection.execute("DELETE FROM leases WHERE id=?", (lease_id,))
 
     def items(self) -> list[Key]:
         """What live leases protect."""
-        with self._database.read() as connection:
-            rows = connection.execute(
-                "SELECT kind, key FROM lease_items JOIN leases ON leases.id = lease_id"
-                " WHERE expires_at IS NULL OR expires_at > ?",
-                (self._clock(),),
-            ).fetchall()
-        return [(kind, key) for kind, key in rows]
+        with self.guard:
+            found = [key for held in self._passing.values() for key in held]
+            with self._database.read() as connection:
+                rows = connection.execute(
+                    "SELECT kind, key FROM lease_items JOIN leases ON leases.id = lease_id"
+                    " WHERE expires_at > ?",
+                    (self._clock(),),
+                ).fetchall()
+        return found + [(kind, key) for kind, key in rows]
 
     def sweep(self) -> None:
         """At the daemon's start: end the leases of the daemon before, and those that have expired."""
+        with self.guard:
+            self._passing.clear()
         with self._database.write() as connection:
             connection.execute(
                 "DELETE FROM leases WHERE expires_at IS NULL OR expires_at <= ?", (self._clock(),)

@@ -73,12 +73,12 @@ class Index:
         with self._lock:
             self._by_id[container.id] = container
 
-    def save(self, container: Container) -> None:
-        """Write the document."""
+    def save(self, container: Container, *, durable: bool = True) -> None:
+        """Write the document; durable: a power cut must not take it back either."""
         with container.mutex:
             text = _encoder.encode(container.document)
         document = container.document
-        with self._database.write() as connection:
+        with self._database.write(durable=durable) as connection:
             connection.execute(
                 "INSERT INTO containers(id, name, created_at, document) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT(id) DO UPDATE SET name = excluded.name, document = excluded.document",

@@ -113,7 +113,7 @@ class Lifecycle:
             container.needs_finish = True
             container.oom_told = False
             container.become(State.RUNNING)
-        self._index.save(container)
+        self._save(container)
         self._notices.attached(container)
         self.emit(container, "start")
         self._listen(container, channel)
@@ -230,7 +230,7 @@ class Lifecycle:
         return path
 
     def log_path(self, container: Container) -> str:
-        """The json-file log; empty with the driver `none`."""
+        """The newest file of its log; empty where the driver has none that can be read."""
         return self._bundles.log_path(container)
 
     @staticmethod
@@ -356,7 +356,11 @@ class Lifecycle:
             self._sweep_run(container)
         except CarboyError:  # its directory stays, and the next daemon tries again
             _log.exception("control group of container %s", container.id[:12])
-        self._index.save(container)
+        self._save(container)
+
+    def _save(self, container: Container) -> None:
+        """Start and end: after a power cut only a restart policy asks whether it ran."""
+        self._index.save(container, durable=container.document.host.restart_policy.name not in ("", "no"))
 
     def _disconnect(self, container: Container) -> None:
         self._parts.ports.release(container)
