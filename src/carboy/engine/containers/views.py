@@ -165,7 +165,7 @@ def inspect(container: Container, paths: Paths, *, driver: str, log_path: str) -
         resolv_conf_path=f"{bundle}/resolv.conf",
         hostname_path=f"{bundle}/hostname",
         hosts_path=f"{bundle}/hosts",
-        log_path=log_path,
+        log_path=log_path if document.host.log_config.type == "json-file" else "",  # as Docker shows it
         name=f"/{document.name}",
         restart_count=document.restart_count,
         driver=driver,
