@@ -119,7 +119,7 @@ def _extra_host(text: str) -> str:
     """NAME:ADDRESS or NAME=ADDRESS; the server knows one form only."""
     name, found, address = text.partition("=" if "=" in text else ":")
     if not found or not name:
-        raise bad("--add-host", text, f'bad format for add-host: "{text}"')
+        raise bad("--add-host", text, f'bad format for add-host: "{text}": write NAME:ADDRESS')
     address = address.removeprefix("[").removesuffix("]")
     if address != "host-gateway" and not _is_address(address):
         raise bad("--add-host", text, f'invalid IP address in add-host: "{address}"')

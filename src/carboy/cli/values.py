@@ -37,7 +37,7 @@ def environment(items: list[str], files: list[str], ours: Mapping[str, str]) -> 
     for position, item in enumerate([*from_files, *items]):
         name, equals, _value = item.partition("=")
         if not name:
-            raise InvalidArgument(f"invalid environment variable: {item}")
+            raise InvalidArgument(f"invalid environment variable: {item}: write NAME=VALUE")
         if equals:
             result.append(item)
         elif name in ours:
@@ -76,7 +76,7 @@ def ulimit(text: str) -> Json:
         soft_value = int(soft)
         hard_value = int(hard) if hard else soft_value
     except ValueError as error:
-        raise bad("--ulimit", text, f"invalid ulimit argument: {text}") from error
+        raise bad("--ulimit", text, f"invalid ulimit argument: {text}: write NAME=SOFT[:HARD]") from error
     if hard_value != -1 and (soft_value > hard_value or soft_value == -1):
         why = "ulimit soft limit must be less than or equal to hard limit"
         raise bad("--ulimit", text, f"{why}: {soft_value} > {hard_value}")

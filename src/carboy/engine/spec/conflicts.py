@@ -95,6 +95,10 @@ def _check_networks(request: CreateRequest, host: HostConfig) -> None:
 def _check_endpoint(network: str, settings: EndpointSettings) -> None:
     prefix = f"invalid config for network {network}: invalid endpoint settings:\n"
     wanted = settings.ipam_config
+    if wanted is not None:
+        for address, kind in ((wanted.ipv4_address, "IPv4"), (wanted.ipv6_address, "IPv6")):
+            if address and not _is_address(address):
+                raise InvalidArgument(f"{prefix}invalid {kind} address: {address[:80]}")
     if wanted is not None and (wanted.ipv4_address or wanted.ipv6_address):
         raise InvalidArgument(f"{prefix}user specified IP address is supported on user defined networks only")
     if wanted is not None and wanted.link_local_ips:
