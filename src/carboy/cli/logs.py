@@ -38,7 +38,7 @@ carboy logs --since 10m -t web
 def main(session: Session, parsed: Parsed) -> int:
     """Copy the log to standard output and standard error."""
     now = time.time()
-    query: tuple[tuple[str, str], ...] = (("stdout", "1"), ("stderr", "1"))
+    query: tuple[tuple[str, str], ...] = (("stdout", "1"), ("stderr", "1"), ("joined", "1"))
     for name in ("follow", "timestamps", "details"):
         if parsed.flag(name):
             query += ((name, "1"),)

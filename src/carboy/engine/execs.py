@@ -97,7 +97,7 @@ class Execs:
         try:
             self.run(one, None, b"")
         except StepError as error:
-            raise InvalidArgument(exec_error_text(error)) from error
+            raise InvalidArgument(exec_error_text(error, one.config.working_dir)) from error
         return None
 
     def run(self, one: Exec, client: int | None, initial: bytes) -> None:
@@ -266,7 +266,7 @@ class ExecHandover:
         try:
             self._execs.run(self._one, client, initial)
         except CarboyError as error:
-            text = f"{exec_error_text(error)}\r\n".encode()
+            text = f"{exec_error_text(error, self._one.config.working_dir)}\r\n".encode()
             with contextlib.suppress(OSError):
                 os.write(client, text if self.tty else stdcopy.frame(1, text))
         finally:
@@ -277,12 +277,14 @@ class ExecHandover:
         self._execs.abandon(self._one)
 
 
-def exec_error_text(error: CarboyError) -> str:
+def exec_error_text(error: CarboyError, cwd: str) -> str:
     """A failed exec in the words that clients match on."""
-    text = error.text if isinstance(error, StepError) else str(error)
-    if isinstance(error, StepError) and text.startswith("exec: "):
-        text = f"unable to start container process: {text}"
-    return f"OCI runtime exec failed: exec failed: {text}: unknown"
+    if not isinstance(error, StepError):
+        return str(error)
+    text = error.text
+    if error.step == "cwd":
+        text = f'chdir to cwd ("{cwd}") set in config.json failed: {os.strerror(error.errno).lower()}'
+    return f"OCI runtime exec failed: exec failed: unable to start container process: {text}: unknown"
 
 
 def _exit_code_of(error: BaseException) -> int:
