@@ -128,6 +128,10 @@ def test_a_port_is_freed_when_the_container_ends_while_the_daemon_is_dead(world:
     os.kill(pid, signal.SIGKILL)
     assert free_again(world.port)
     assert refused("::1", world.port)
+    deadline = time.monotonic() + 5
+    while elements(world.daemon) and time.monotonic() < deadline:
+        time.sleep(0.02)  # the forwarder's last act: nobody is told
+    assert elements(world.daemon) == set()
     world.daemon.start()
     assert world.daemon.wait(world.container) == 137
     assert elements(world.daemon) == set()

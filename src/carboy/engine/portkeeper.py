@@ -21,6 +21,10 @@ from carboy.linux import process
 _log = logging.getLogger(__name__)
 
 
+_LONGEST_FAREWELL = 48 * 1024
+"""It travels as text in one packet; of more ports the next daemon clears the maps."""
+
+
 class PortKeeper:
     """Holds sockets for containers in another process. Thread-safe."""
 
@@ -57,6 +61,7 @@ class PortKeeper:
         pid: int,
         sockets: Sequence[socket.socket],
         inside_ports: Sequence[int],
+        farewell: bytes,
     ) -> None:
         """Hold the sockets until the process ends, and forward what comes to them to `target`."""
         try:
@@ -67,13 +72,14 @@ class PortKeeper:
             descriptors = [pidfd, *(one.fileno() for one in sockets)]
             channel = self._ensure()
             operation, ports = "open", list(inside_ports)
+            fields = {"id": container_id, "target": target}
+            if len(farewell) <= _LONGEST_FAREWELL:
+                fields["farewell"] = farewell.hex()
             while descriptors:
                 part, descriptors = descriptors[:MAX_DESCRIPTORS], descriptors[MAX_DESCRIPTORS:]
                 count = len(part) - (operation == "open")
-                channel.request(
-                    operation, descriptors=part, id=container_id, target=target, ports=ports[:count]
-                )
-                operation, ports = "hold", ports[count:]
+                channel.request(operation, descriptors=part, **fields, ports=ports[:count])
+                operation, ports, fields = "hold", ports[count:], {"id": container_id}
         finally:
             os.close(pidfd)
 

@@ -161,6 +161,7 @@ class Ports:
             pid=pid,
             sockets=held.sockets,
             inside_ports=[port.inside_port for port in held.ports],
+            farewell=self._network.farewell(elements_of(held.ports, address)),
         )
 
     def _bind(self, container: Container, wanted: list[Wish]) -> Held:

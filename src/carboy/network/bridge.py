@@ -183,6 +183,10 @@ class BridgeNetwork:
                 return None  # the table is another socket's: of the same bridge, by its name
             raise Unsupported(f"cannot make a firewall table that stays: {error.strerror}") from error
 
+    def farewell(self, elements: Sequence[Element]) -> bytes:
+        """The packet that unpublishes, for the process that holds the ports while no daemon runs."""
+        return self._firewall.farewell(elements)
+
     def unpublish(self, elements: Sequence[Element]) -> None:
         """Take ports back; again is harmless."""
         if not elements:

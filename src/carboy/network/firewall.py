@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from carboy.errors import InvalidArgument, Unavailable
-from carboy.formats import conntrack, nftmaps
+from carboy.formats import conntrack, netlink, nftmaps
 from carboy.formats import nftables as nft
 from carboy.formats.netlink import Request
 from carboy.formats.nftables import Chain, Rule
@@ -130,6 +130,16 @@ class Firewall:
             for one in part:
                 del self._elements[name][one.key]
         self._change(nftmaps.delete_elements, changes)
+
+    def farewell(self, elements: Sequence[Element]) -> bytes:
+        """The packet that takes them out of the maps, for somebody else to send when we are gone."""
+        requests = [
+            one
+            for name, part in self._by_map(elements).items()
+            for one in nftmaps.delete_elements(self.table, name, part)
+        ]
+        batch = (nft.begin(), *requests, nft.end())
+        return b"".join(netlink.encode(one, number) for number, one in enumerate(batch, 1))
 
     def remember(self, elements: Sequence[Element]) -> None:
         """Ports that an earlier daemon has published: the next `ensure` makes it so where it is not."""

@@ -6,6 +6,7 @@
     hello     version                               -                 version
     open      id target (the container's address)   pidfd of init     -
               ports (port inside, for each)         and a socket each
+              farewell (a netlink packet, in hex)
     hold      id ports                              a socket each     -
     release   id                                    -                 -
     guard     name                                  any descriptor    -   (kept open, not used)
@@ -16,13 +17,16 @@ containers directly; here come IPv6, and what a firewall without our rules lets 
 container's init ends, its sockets are closed at once, whether a daemon runs or not: nothing is
 ever sent to another container that gets the same address.  With no daemon connected and nothing
 held it ends.  It sleeps unless something is forwarded.
+
+`farewell` takes the ports out of the firewall's maps: sent when init ends and no daemon is
+connected that would do it, so that another program can use the port.
 """
 
 from __future__ import annotations
 
 import gc
 import os
-from _socket import SO_TYPE, SOCK_STREAM, SOL_SOCKET
+from _socket import AF_NETLINK, SO_TYPE, SOCK_CLOEXEC, SOCK_RAW, SOCK_STREAM, SOL_SOCKET
 from _socket import socket as Socket  # noqa: N812 - the C type
 
 from carboy.errors import InvalidArgument, NotFound
@@ -40,13 +44,17 @@ if TYPE_CHECKING:
     Request = dict[str, Any]
 
 
+NETLINK_NETFILTER = 12
+
+
 class Lease:
     """What is held for one container."""
 
-    __slots__ = ("pidfd", "ports", "target")
+    __slots__ = ("farewell", "pidfd", "ports", "target")
 
-    def __init__(self, target: str, pidfd: int) -> None:
+    def __init__(self, target: str, pidfd: int, farewell: bytes) -> None:
         self.target = target
+        self.farewell = farewell
         self.pidfd = pidfd
         self.ports: list[Streams | Datagrams] = []
 
@@ -103,8 +111,9 @@ class Forwarder:
         key = str(request["id"])
         self._release(key)
         pidfd = descriptors.pop(0)
-        self._leases[key] = Lease(str(request["target"]), pidfd)
-        self.loop.watch(pidfd, READ, lambda _events: self._release(key))
+        farewell = bytes.fromhex(str(request.get("farewell") or ""))
+        self._leases[key] = Lease(str(request["target"]), pidfd, farewell)
+        self.loop.watch(pidfd, READ, lambda _events: self._ended(key))
         self._hold(request, descriptors)
 
     def _hold(self, request: Request, descriptors: list[int]) -> None:
@@ -122,6 +131,19 @@ class Forwarder:
                 lease.ports.append(Streams(self.loop, made, target))
             else:
                 lease.ports.append(Datagrams(self.loop, made, target))
+
+    def _ended(self, key: str) -> None:
+        """Init has ended."""
+        packet = self._leases[key].farewell
+        self._release(key)
+        if packet and not self._connections:
+            netlink = Socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER)
+            try:
+                netlink.send(packet)
+            except OSError:
+                pass  # the next daemon looks at the maps as a whole
+            finally:
+                netlink.close()
 
     def _guard(self, name: str, descriptors: list[int]) -> None:
         if len(descriptors) != 1:
