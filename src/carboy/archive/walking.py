@@ -49,15 +49,18 @@ def walk(start: int, name: bytes, scope: Scope | None = None) -> Iterator[tuple[
     With each regular file comes a descriptor to read it by, valid until the next step; else -1.
     An empty `name` leaves the top out: its children get plain names.
     """
-    return _Walk(scope or Scope()).one(start, name, b"", 0)
+    return Walk(scope).one(start, name, b"", 0)
 
 
-class _Walk:
-    def __init__(self, scope: Scope) -> None:
-        self._scope = scope
+class Walk:
+    """One walk: it remembers the inodes with several names."""
+
+    def __init__(self, scope: Scope | None = None) -> None:
+        self._scope = scope or Scope()
         self._first: dict[tuple[int, int], bytes] = {}
 
     def one(self, fd: int, name: bytes, path: bytes, depth: int) -> Iterator[tuple[TarEntry, int]]:
+        """The entries of one descriptor; `path` is where it lies below the walk's start."""
         status = os.fstat(fd)
         kind = stat.S_IFMT(status.st_mode)
         if kind == DIRECTORY:

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Protocol
 
-from carboy.archive.contents import BufferedReader, FileContents
+from carboy.archive.contents import BufferedReader
+from carboy.archive.copying import copy_tree
 from carboy.archive.packing import pack
 from carboy.archive.unpacking import Unpacker, unpack
-from carboy.archive.walking import Scope, walk
+from carboy.archive.walking import Scope
 from carboy.engine.containers.document import Container
 from carboy.engine.containers.filesystem import (
     READ_ONLY_ROOT,
@@ -171,13 +172,7 @@ class ContainerFiles:
         name = os.fsencode(unsafe_name)
 
         def put(unpacker: Unpacker) -> None:
-            start = os.open(f"/proc/self/fd/{descriptor}", os.O_PATH | os.O_CLOEXEC)
-            try:
-                for entry, file in walk(start, name):
-                    unpacker.put(entry, FileContents(file))
-            finally:
-                os.close(start)
-            unpacker.finish()
+            copy_tree(descriptor, name, unpacker)
 
         self._write(unsafe_ref, unsafe_path, put, keep_kinds=keep_kinds, copy_owner=copy_owner)
 
