@@ -66,6 +66,8 @@ class Terminator(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._joining: asyncio.Task[None] | None = None
         self._shaken = False
+        self._told = False
+        self._gone = False
         self._ended = False
 
     # -- what the client's transport calls
@@ -74,6 +76,8 @@ class Terminator(asyncio.Protocol):
         """A client has come; it has some seconds to introduce itself."""
         assert isinstance(transport, asyncio.Transport)
         self._outer = transport
+        client: socket.socket = transport.get_extra_info("socket")
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._timer = asyncio.get_running_loop().call_later(HANDSHAKE_SECONDS, transport.abort)
 
     def data_received(self, data: bytes) -> None:
@@ -88,7 +92,13 @@ class Terminator(asyncio.Protocol):
             self._refuse(error)
 
     def eof_received(self) -> bool:
-        """The client is gone, without a word: so is what it had opened."""
+        """Without a word the client is gone, and so is what it had opened; after its farewell it may listen on.
+
+        Node ends both layers when a program ends its side of a stream.
+        """
+        if self._told and self._inner is not None:
+            self._gone = True
+            return True
         if self._inner is not None:
             self._inner.close()
         return False
@@ -169,6 +179,7 @@ class Terminator(asyncio.Protocol):
             except ssl.SSLZeroReturnError:
                 data = b""
             if not data:
+                self._told = True
                 self._end_inner()
                 break
             if not self._inner.is_closing():
@@ -218,7 +229,11 @@ class Terminator(asyncio.Protocol):
         """The server has closed: the client may read what is on its way, then that is all."""
         self.end()
         self._inner = None
-        if self._outer is not None and not self._outer.is_closing():
+        if self._outer is None or self._outer.is_closing():
+            return
+        if self._gone:
+            self._outer.close()
+        else:
             # Closing at once would reset the connection if the client was still talking.
             self._timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._outer.close)
 
