@@ -92,7 +92,7 @@ class Terminator(asyncio.Protocol):
             self._refuse(error)
 
     def eof_received(self) -> bool:
-        """Without a word the client is gone, and so is what it had opened; after its farewell it may listen on.
+        """Without a farewell the client is gone, with what it had opened; after one it may listen on.
 
         Node ends both layers when a program ends its side of a stream.
         """
