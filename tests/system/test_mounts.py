@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from carboy.linux import mount as m
-from support.daemon import IMAGE, Daemon, RequestError, busybox_tar, daemon
+from support.daemon import IMAGE, Daemon, RequestError, busybox_tar, daemon, own_daemon
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_overlay]
-__all__ = ["daemon"]
+__all__ = ["daemon", "own_daemon"]
 
 
 def run(daemon: Daemon, script: str, **options: Any) -> str:
@@ -318,3 +318,62 @@ def test_an_image_can_be_mounted(daemon: Daemon) -> None:
         daemon.request("DELETE", "/images/mounted:1")
     daemon.request("DELETE", f"/containers/{container}")
     daemon.request("DELETE", "/images/mounted:1")
+
+
+def test_only_shared_mounts_can_be_shared(daemon: Daemon, tmp_path: Path) -> None:
+    with tmpfs(tmp_path / "own") as own:
+        assert f"is mounted on {own} but it is not a shared mount" in refused(
+            daemon, Binds=[f"{own}:/b:shared"]
+        )
+        assert "but it is not a shared or slave mount" in refused(daemon, Binds=[f"{own}:/b:rslave"])
+
+
+def test_a_volume_with_links_is_never_filled_through_them(daemon: Daemon, tmp_path: Path) -> None:
+    # podman CVE-2020-1726
+    (tmp_path / "sentinel").write_text("host's")
+    tar = busybox_tar({"data/file": (0o644, b"image's"), "data/inner/file": (0o644, b"image's")})
+    daemon.make_image("filled:1", tar)
+    mount = {"Type": "volume", "Source": "vol-link", "Target": "/data"}
+    mounted(daemon, f"ln -s {tmp_path}/sentinel /data/file; ln -s {tmp_path} /data/inner", mount)
+    code, out, _ = daemon.run_container("ls", "-A", "/data", host={"Mounts": [mount]}, Image="filled:1")
+    assert (code, out) == (0, b"file\ninner\n")
+    assert (tmp_path / "sentinel").read_text() == "host's"
+    assert [path.name for path in tmp_path.iterdir()] == ["sentinel"]
+    daemon.request("DELETE", "/volumes/vol-link")
+    daemon.request("DELETE", "/images/filled:1")
+
+
+def test_inspect_shows_every_mount(daemon: Daemon, tmp_path: Path) -> None:
+    mounts = [
+        {"Type": "bind", "Source": str(tmp_path), "Target": "/b", "ReadOnly": True},
+        {"Type": "tmpfs", "Target": "/t"},
+        {"Type": "volume", "Source": "vol-shown", "Target": "/v"},
+    ]
+    container = daemon.create("true", host={"Mounts": mounts, "Tmpfs": {"/u": ""}})
+    shown = {one["Destination"]: one for one in daemon.get(f"/containers/{container}/json")["Mounts"]}
+    assert {place: one["Type"] for place, one in shown.items()} == {
+        "/b": "bind",
+        "/t": "tmpfs",
+        "/v": "volume",
+    }
+    assert (shown["/b"]["RW"], shown["/b"]["Propagation"]) == (False, "rprivate")
+    assert (shown["/v"]["Name"], shown["/v"]["Driver"]) == ("vol-shown", "local")
+    daemon.request("DELETE", f"/containers/{container}?v=1")
+    daemon.request("DELETE", "/volumes/vol-shown")
+
+
+def test_mounts_of_volumes_end_with_the_daemon_dead(own_daemon: Daemon) -> None:
+    daemon = own_daemon
+    options = {"type": "tmpfs", "device": "tmpfs"}
+    daemon.post("/volumes/create", {"Name": "vol-t", "DriverOpts": options})
+    host = {"Binds": ["vol-t:/v"], "NetworkMode": "none"}
+    ended, lives = (daemon.create("sleep", "1000", host=host) for _ in range(2))
+    for one in (ended, lives):
+        daemon.post(f"/containers/{one}/start")
+    place = daemon.get("/volumes/vol-t")["Mountpoint"]
+    daemon.kill()
+    daemon.start()
+    daemon.request("DELETE", f"/containers/{ended}?force=1")
+    assert os.path.ismount(place)
+    daemon.request("DELETE", f"/containers/{lives}?force=1")
+    assert not os.path.ismount(place)

@@ -23,6 +23,7 @@ from carboy.engine.spec.devices import requested_edits
 from carboy.engine.spec.document import Placement, build
 from carboy.engine.spec.health import health_plan
 from carboy.engine.spec.process import working_directory
+from carboy.engine.spec.propagation import check_propagation
 from carboy.engine.users import read_account_files, resolve
 from carboy.errors import Internal, InvalidArgument
 from carboy.linux.paths import exists_in_root, make_directories_in_root
@@ -78,6 +79,7 @@ class Bundles:
                     read_only.add(mount.source)
             elif mount.type == "bind":
                 ensure_bind_source(mount.source, create=mount.create_source)
+                check_propagation(mount.source, mount.propagation)
         return volumes, frozenset(read_only)
 
     def open_images(self, container: Container) -> list[int]:

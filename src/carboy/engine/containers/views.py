@@ -79,9 +79,14 @@ def summary(container: Container, paths: Paths, now: float) -> ContainerSummary:
         labels=config.labels,
         state=shown_state(container),
         status=status_text(container, now),
-        host_config=SummaryHostConfig(network_mode=document.host.network_mode or "default"),
+        host_config=SummaryHostConfig(
+            network_mode=document.host.network_mode or "default",
+            annotations=document.host.annotations or UNSET,
+        ),
         network_settings=SummaryNetworkSettings(networks=_networks(container)),
-        mounts=[mount_point(mount, paths) for mount in document.mounts if mount.type != "tmpfs"],
+        mounts=[
+            mount_point(mount, paths) for mount in document.mounts if mount.listed or mount.type != "tmpfs"
+        ],
     )
 
 
@@ -172,7 +177,9 @@ def inspect(container: Container, paths: Paths, *, driver: str, log_path: str) -
         exec_ids=list(container.exec_ids) or None,
         host_config=document.host,
         graph_driver=GraphDriver(name=driver, data={"UpperDir": paths.upper(document.id)}),
-        mounts=[mount_point(mount, paths) for mount in document.mounts if mount.type != "tmpfs"],
+        mounts=[
+            mount_point(mount, paths) for mount in document.mounts if mount.listed or mount.type != "tmpfs"
+        ],
         config=config,
         network_settings=settings,
     )

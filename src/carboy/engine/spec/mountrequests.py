@@ -166,4 +166,6 @@ def _tmpfs(mount: Mount) -> PlannedMount:
             words.append("=".join(pair))
     if any("," in word for word in words):
         raise _invalid(mount, "a tmpfs option must not hold a comma")
-    return plan_tmpfs(check_destination(mount.target, ""), ",".join(words))
+    planned = plan_tmpfs(check_destination(mount.target, ""), ",".join(words))
+    planned.listed = True
+    return planned

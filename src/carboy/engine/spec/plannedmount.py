@@ -48,6 +48,7 @@ class PlannedMount(msgspec.Struct, kw_only=True, omit_defaults=True):
     subpath: str = ""
     driver: str = ""
     labels: dict[str, str] = {}
+    listed: bool = False  # a tmpfs that inspect shows among the mounts: one of --mount
     driver_options: dict[str, str] = {}
     image_id: str = ""
     diff_ids: list[str] = []  # of the image, bottom first
