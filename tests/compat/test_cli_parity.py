@@ -18,6 +18,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -363,8 +364,11 @@ class Clients:
         )
 
     def both(self, arguments: list[str], notes: list[str]) -> tuple[Outcome, Outcome]:
-        theirs = Outcome(self.run(self.docker, *arguments), notes)
-        ours = Outcome(self.run(*CARBOY, *arguments), notes)
+        """Both at the same time: it takes half as long, and the clock is the same."""
+        with ThreadPoolExecutor(2) as pool:
+            waiting = pool.submit(self.run, self.docker, *arguments)
+            ours = Outcome(self.run(*CARBOY, *arguments), notes)
+            theirs = Outcome(waiting.result(), notes)
         if theirs.error and ours.error.startswith(theirs.error + ": "):
             ours.error = theirs.error
         return theirs, ours
@@ -406,7 +410,7 @@ def test_both_clients_say_the_same(clients: Clients, line: str, notes: str) -> N
     if "json" in marks and theirs.out:
         assert ours.code == theirs.code
         for one, other in zip(_lines(theirs.out), _lines(ours.out), strict=True):
-            both = one.keys() & other.keys()
+            both = (one.keys() & other.keys()) - {"CreatedSince", "RunningFor", "Status"}
             assert both
             assert {key: one[key] for key in both} == {key: other[key] for key in both}
         return
