@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from support.daemon import Daemon, RequestError, daemon
+from support.daemon import Daemon, RequestError, running_daemon
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_overlay]
-__all__ = ["daemon"]
 
 HOOK = """#!/bin/sh
 cat > {out}
@@ -37,17 +36,20 @@ containerEdits:
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Two directories that stand for /etc/cdi and /var/run/cdi; made before the daemon."""
+@pytest.fixture(scope="module")
+def directories(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two directories that stand for /etc/cdi and /var/run/cdi, and one of files."""
     top = tmp_path_factory.mktemp("cdi")
     for name in ("etc", "run", "files"):
         (top / name).mkdir()
-    before = os.environ.get("CARBOY_CDI_SPEC_DIRS")
-    os.environ["CARBOY_CDI_SPEC_DIRS"] = f"{top}/etc:{top}/run"
-    yield top
-    if before is None:
-        del os.environ["CARBOY_CDI_SPEC_DIRS"]
+    return top
+
+
+@pytest.fixture(scope="module")
+def daemon(directories: Path) -> Iterator[Daemon]:
+    """A daemon that reads those."""
+    places = [f"--cdi-spec-dir={directories}/{name}" for name in ("etc", "run")]
+    yield from running_daemon(*places)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -120,6 +122,10 @@ def test_a_device_brings_nodes_mounts_variables_groups_and_hooks(daemon: Daemon,
     lines = run(daemon, script, "vendor.com/thing=one").splitlines()
     assert lines == ["one", "2", "640 7 8", "library of the host", "0 4321"]
     assert json.loads((directories / "files" / "state").read_text())["status"] == "creating"
+
+
+def test_info_names_the_directories(daemon: Daemon, directories: Path) -> None:
+    assert daemon.get("/info")["CDISpecDirs"] == [f"{directories}/etc", f"{directories}/run"]
 
 
 def test_the_later_directory_wins(daemon: Daemon) -> None:

@@ -60,7 +60,11 @@ class Engine:
         self.network = self._make_network(settings)
         self.ports = Ports(self.network, PortKeeper(paths.ports_socket, spawner, loop))
         profile = _seccomp_profile(settings.text("seccomp-profile"))
-        facts = read_facts(seccomp_profile=profile, cgroup_parent=paths.cgroup_parent)
+        facts = read_facts(
+            seccomp_profile=profile,
+            cgroup_parent=paths.cgroup_parent,
+            cdi_directories=settings.words("cdi-spec-dirs"),
+        )
         parts = Parts(
             paths=paths,
             facts=facts,

@@ -151,7 +151,7 @@ class System:
             security_options=self._security_options(),
             product_license="Apache-2.0",
             firewall_backend=FirewallInfo(driver="nftables"),
-            cdi_spec_dirs=["/etc/cdi", "/var/run/cdi"],
+            cdi_spec_dirs=settings.words("cdi-spec-dirs"),
             default_address_pools=[
                 AddressPool(base=str(self._network.subnet), size=self._network.subnet.prefixlen)
             ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from carboy.engine.spec.cdi import DIRECTORIES
@@ -32,7 +33,9 @@ class HostFacts:
     cdi_directories: tuple[str, ...] = ()
 
 
-def read_facts(*, seccomp_profile: bytes, cgroup_parent: str) -> HostFacts:
+def read_facts(
+    *, seccomp_profile: bytes, cgroup_parent: str, cdi_directories: Sequence[str] = DIRECTORIES
+) -> HostFacts:
     """Look at this machine."""
     release = os.uname().release.split("-", 1)[0].split(".")
     return HostFacts(
@@ -49,8 +52,7 @@ def read_facts(*, seccomp_profile: bytes, cgroup_parent: str) -> HostFacts:
         has_time_namespace=os.path.exists("/proc/self/ns/time"),
         has_apparmor=_switched_on("/sys/module/apparmor/parameters/enabled"),
         has_selinux=os.path.isdir("/sys/fs/selinux"),
-        cdi_directories=tuple(filter(None, os.environ.get("CARBOY_CDI_SPEC_DIRS", "").split(":")))
-        or DIRECTORIES,
+        cdi_directories=tuple(cdi_directories),
         thermal_throttle=tuple(
             path
             for path in (

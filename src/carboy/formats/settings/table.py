@@ -115,6 +115,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("dns-search", "list", (), "Search domains of new containers", reload=True),
     Setting("seccomp-profile", "text", "builtin", "Seccomp profile: builtin, unconfined, or a file"),
     Setting("default-runtime", "text", "carboy", "The runtime: carboy (runc is taken for it)"),
+    Setting(
+        "cdi-spec-dirs", "list", ("/etc/cdi", "/var/run/cdi"), "Directories of CDI specifications (devices)",
+        flag="cdi-spec-dir",
+    ),
     # The default network
     Setting("bridge", "text", "", "Name of the default network's bridge", short="b"),
     Setting("bip", "text", "", "Address and prefix of that bridge: 10.9.0.1/24"),
