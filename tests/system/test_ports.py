@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from support.daemon import Daemon, RequestError, daemon
-from support.reach import LONG, Neighbour, ask, free_ports, inside, refused, send_127_to_the_gateway
+from support.reach import LONG, Inside, Neighbour, ask, free_ports, inside, refused, send_127_to_the_gateway
 
 __all__ = ["daemon"]
 
@@ -263,6 +263,22 @@ def monitor_of(run: Path) -> int:
     import json
 
     return int(json.loads((run / "monitor.json").read_text())["monitor_pid"])
+
+
+def test_a_container_that_joined_loses_the_interface_with_its_owner(daemon: Daemon) -> None:
+    """Else it would go on with an address that is lent to somebody else some day."""
+    with (
+        running(daemon, {}) as owner,
+        running(daemon, {"NetworkMode": f"container:{owner}"}) as guest,
+        inside(daemon, guest) as namespace,
+    ):
+        assert interfaces(namespace) == {"lo", "eth0"}
+        daemon.request("DELETE", f"/containers/{owner}?force=1")
+        assert interfaces(namespace) == {"lo"}
+
+
+def interfaces(namespace: Inside) -> set[str]:
+    return namespace.run(lambda: {name for _, name in socket.if_nameindex()})
 
 
 def test_fifty_ports_at_once(daemon: Daemon) -> None:

@@ -193,7 +193,7 @@ class Firewall:
                     "switch to iptables-nft, or run: "
                     f"iptables-legacy -I FORWARD -i {self._bridge} -j ACCEPT; "
                     f"iptables-legacy -I FORWARD -o {self._bridge} "
-                    "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+                    "-m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j ACCEPT",
                 )
             )
         return findings
@@ -271,7 +271,7 @@ class Firewall:
                 return
             raise Unavailable(
                 f"cannot change firewall table {self.table}: {error.strerror}; "
-                "the kernel needs nf_tables with nat, masquerade and connection tracking"
+                "the kernel needs nf_tables with nat, masquerade, fib and connection tracking"
             ) from error
 
 
@@ -451,7 +451,8 @@ def _policy_finding(chain: Chain, bridge: str) -> Finding:
         "forward-policy",
         f"the firewall chain '{place}' drops forwarded traffic by default, that of {bridge} included",
         f"nft insert rule {place} iifname {bridge} accept; "
-        f"nft insert rule {place} oifname {bridge} ct state established,related accept",
+        f"nft insert rule {place} oifname {bridge} ct state established,related accept; "
+        f"nft insert rule {place} oifname {bridge} ct status dnat accept",
     )
 
 

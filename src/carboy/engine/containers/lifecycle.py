@@ -126,6 +126,7 @@ class Lifecycle:
                 # The spawner died with our request in its hands: a new one is a request away.
                 if attempt == 2:
                     raise
+                self._disconnect(container)
         raise AssertionError
 
     def _launch_once(self, container: Container) -> tuple[Channel, int, int]:
@@ -362,12 +363,17 @@ class Lifecycle:
         """Start and end: after a power cut only a restart policy asks whether it ran."""
         self._index.save(container, durable=container.document.host.restart_policy.name not in ("", "no"))
 
+    def _is_joined(self) -> bool:
+        """Whether any namespace may outlive its container: then the interface has to go by our hand."""
+        return any(one.alive and joined(network_mode(one.document.host)) for one in self._index)
+
     def _disconnect(self, container: Container) -> None:
         self._parts.ports.release(container)
         endpoint, container.document.endpoint = container.document.endpoint, None
         if endpoint is not None:
             try:
-                self._parts.network.disconnect(endpoint.endpoint(container.id), namespace_gone=True)
+                gone = not self._is_joined()
+                self._parts.network.disconnect(endpoint.endpoint(container.id), namespace_gone=gone)
             except CarboyError:
                 _log.exception("network of container %s", container.id[:12])
 
