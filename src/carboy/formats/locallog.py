@@ -128,46 +128,46 @@ def decode(data: bytes) -> tuple[list[Batch], int]:
     """
     batches: list[Batch] = []
     position, end = 0, len(data)
-    head, lines = b"", []
-    last: Batch | None = None
+    head, lines = b"", [b""]
     while position + 4 <= end:
-        size = int.from_bytes(data[position : position + 4], "big")
+        length = data[position : position + 4]
+        size = int.from_bytes(length, "big")
         if size > MAX_ENTRY:
             raise Corrupt(f"log entry of {size} bytes")
-        after = position + 4 + size
+        start = position + 4
+        after = start + size
         if after + 4 > end:
             break
-        if data[after : after + 4] != data[position : position + 4]:
+        if data[after : after + 4] != length:
             raise Corrupt("log entry whose two lengths differ")
-        body = data[position + 4 : after]
         position = after + 4
-        if last is not None and body.startswith(head):
-            line = _rest(body, len(head))
-            if line is not None:
-                lines.append(line)
+        if head and data.startswith(head, start):
+            line = _line(data, start + len(head), after)
+            if line >= 0:
+                lines += (data[line:after], b"\n")
                 continue
-        if last is not None:
-            last.text = b"".join(lines)
-        last, head = _entry(body)
-        batches.append(last)
-        lines = [last.text]
-        if not head:
-            last = None
-    if last is not None:
-        last.text = b"".join(lines)
+        if batches:
+            batches[-1].text = b"".join(lines)
+        batch, head = _entry(data[start:after])
+        batches.append(batch)
+        lines = [batch.text]
+    if batches:
+        batches[-1].text = b"".join(lines)
     return batches, position
 
 
-def _rest(body: bytes, position: int) -> bytes | None:
-    """The line of an entry that is nothing but a line after its time, with its newline; else None."""
-    size = len(body) - position
-    if not size:
-        return b"\n"
-    if body[position] != 0x1A:
-        return None
-    position += 1
-    length, position = _number(body, position)
-    return body[position:] + b"\n" if position + length == len(body) else None
+def _line(data: bytes, position: int, end: int) -> int:
+    """Where the line begins of an entry that is nothing else behind its time; -1 when it is more."""
+    if position == end:
+        return end
+    if data[position] != 0x1A:
+        return -1
+    length = data[position + 1]
+    if length < 0x80:
+        position += 2
+    else:
+        length, position = _number(data, position + 1)
+    return position if position + length == end else -1
 
 
 def _entry(body: bytes) -> tuple[Batch, bytes]:
