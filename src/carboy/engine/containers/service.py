@@ -347,13 +347,13 @@ class Containers:
                 container.become(State.REMOVING)
             try:
                 self._remove_files(container.id)
+                if volumes:  # before the record goes: nobody else would find them after a sudden death
+                    self._remove_anonymous_volumes(container)
                 self.index.remove(container)
             except BaseException:
                 with container.mutex:
                     container.become(State.DEAD)
                 raise
-            if volumes:
-                self._remove_anonymous_volumes(container)
             self.lifecycle.emit(container, "destroy")
             self._tell_removed(container)
 
@@ -514,6 +514,8 @@ class Containers:
 
     def _volume_uses(self) -> Iterator[tuple[str, str]]:
         for container in self.index:
+            if container.state is State.REMOVING:
+                continue
             for mount in container.document.mounts:
                 if mount.type == "volume":
                     yield mount.source, container.id
