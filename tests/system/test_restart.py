@@ -114,6 +114,22 @@ def test_what_can_be_done_while_it_waits(daemon: Daemon) -> None:
     daemon.remove_all()
 
 
+def test_another_policy_counts_from_the_next_end_on(daemon: Daemon, tmp_path: Path) -> None:
+    script = "while [ ! -e /host/end ]; do usleep 10000; done; exit 3"
+    container = run(daemon, script, "always", binds=[f"{tmp_path}:/host"])
+    other = run(daemon, script, "no", binds=[f"{tmp_path}:/host"])
+    daemon.post(f"/containers/{container}/update", {"RestartPolicy": {"Name": "no"}})
+    daemon.post(
+        f"/containers/{other}/update", {"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 2}}
+    )
+    (tmp_path / "end").touch()
+    assert daemon.wait(container) == 3
+    until(lambda: status(daemon, other) == "exited" and inspect(daemon, other)["RestartCount"] == 2)
+    assert status(daemon, container) == "exited"
+    assert inspect(daemon, container)["RestartCount"] == 0
+    daemon.remove_all()
+
+
 def test_those_who_wait_are_told_of_each_end(daemon: Daemon) -> None:
     container = run(daemon, "sleep 0.1; exit 7", "always")
     assert daemon.wait(container) == 7
