@@ -58,7 +58,8 @@ if [[ ${funcstack[1]} == _carboy ]]; then _carboy "$@"; else compdef _carboy car
 FISH = r"""# fish completion for carboy
 function __carboy_words
     set -l words (commandline -opc)
-    carboy completion --words -- $words[2..-1] (commandline -ct) 2>/dev/null
+    set -e words[1]
+    carboy completion --words -- $words (commandline -ct) 2>/dev/null
 end
 complete -c carboy -a '(__carboy_words)'
 """
