@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import bz2
-import filecmp
 import gzip
 import lzma
 import os
-import stat as modes
 import subprocess
 import time
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ from support import files
 from support.commands import COMMAND, Home, home
 from support.daemon import Daemon, RequestError, daemon
 from support.tars import Member, directory, file, hardlink, make, symlink
+from support.trees import same, tree_of
 
 __all__ = ["daemon", "home"]
 
@@ -297,40 +296,6 @@ class TestMounts:
         daemon.post(f"/containers/{container}/start")
         files.put(daemon, container, "/etc", make(file("hosts", b"1.2.3.4 other\n")))
         assert files.contents(files.get(daemon, container, "/etc/hosts"), "hosts") == b"1.2.3.4 other\n"
-
-
-def tree_of(path: Path) -> Path:
-    """A tree of all kinds of files."""
-    (path / "sub" / "deeper").mkdir(parents=True)
-    (path / "file").write_bytes(b"content" * 5000)
-    (path / "sub" / "name with spaces ü").write_bytes(b"")
-    os.symlink("../file", path / "sub" / "link")
-    os.link(path / "file", path / "sub" / "hard")
-    os.chmod(path / "file", 0o640)
-    os.utime(path / "sub", (0, 1_000_000_000))
-    with open(path / "sparse", "wb") as sparse:
-        sparse.truncate(8 << 20)
-        sparse.seek(4 << 20)
-        sparse.write(b"island")
-    return path
-
-
-def same(one: Path, other: Path) -> None:
-    """Both trees hold the same files with the same modes and times."""
-    compared = filecmp.dircmp(one, other, ignore=[])
-    assert not compared.left_only
-    assert not compared.right_only
-    assert not compared.funny_files
-    for name in os.listdir(one):
-        first, second = os.lstat(one / name), os.lstat(other / name)
-        assert first.st_mode == second.st_mode, name
-        assert int(first.st_mtime) == int(second.st_mtime), name
-        if modes.S_ISREG(first.st_mode):
-            assert (one / name).read_bytes() == (other / name).read_bytes(), name
-        elif modes.S_ISLNK(first.st_mode):
-            assert os.readlink(one / name) == os.readlink(other / name)
-        elif modes.S_ISDIR(first.st_mode):
-            same(one / name, other / name)
 
 
 class TestCommand:
