@@ -181,7 +181,7 @@ ROUTES: tuple[Route, ...] = (
         ("POST", "/swarm/init", absent.never),
         ("POST", "/swarm/join", absent.never),
         ("POST", "/swarm/leave", absent.no_swarm),
-        ("POST", "/swarm/unlock", absent.no_swarm),
+        ("POST", "/swarm/unlock", absent.swarm),
         *(
             (method, path, absent.swarm)
             for method, path in (

@@ -26,6 +26,7 @@ class Networks:
     def list(self, filters: Filters) -> list[Network]:
         """The networks that pass."""
         filters.require_known(("name", "id", "driver", "type", "scope", "label", "dangling"))
+        dangling = filters.boolean("dangling", default=False)
         return [
             network
             for network in map(self._network_of, _DRIVERS)
@@ -35,7 +36,7 @@ class Networks:
             and filters.exact("type", "builtin")
             and filters.exact("scope", "local")
             and filters.labels({})
-            and not filters.boolean("dangling", default=False)
+            and not dangling
         ]
 
     def prune(self, filters: Filters) -> NetworksPruned:

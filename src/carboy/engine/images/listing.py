@@ -72,6 +72,7 @@ class _Chosen:
     def __init__(self, records: ImageRecords, filters: Filters, now: float) -> None:
         self._records = records
         self._filters = filters
+        self._dangling = filters.boolean("dangling", default=False) if "dangling" in filters else None
         self._patterns = filters.get("reference")
         self._before = [records.resolve(text)[0].created_at for text in filters.get("before")]
         self._before += [parse_moment(text, now=int(now * 1e9)) / 1e9 for text in filters.get("until")]
@@ -80,7 +81,7 @@ class _Chosen:
     def has(self, record: ImageRecord, references: list[Reference]) -> bool:
         """Whether every filter lets the image through."""
         filters = self._filters
-        if "dangling" in filters and filters.boolean("dangling", default=False) == bool(references):
+        if self._dangling is not None and self._dangling == bool(references):
             return False
         if self._patterns and not self.shown(references):
             return False

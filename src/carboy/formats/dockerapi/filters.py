@@ -80,7 +80,7 @@ class Filters:
             return default
         given = {value in _TRUE for value in values if value in _TRUE or value in _FALSE}
         if len(given) != 1 or not all(value in _TRUE or value in _FALSE for value in values):
-            raise InvalidArgument(f"invalid filter '{name}={values[0][:100]}': must be true or false")
+            raise InvalidArgument(f"invalid filter '{name}=[{' '.join(values)[:100]}]'")
         return given.pop()
 
     def exact(self, name: str, value: str) -> bool:
