@@ -63,7 +63,8 @@ def destination(session: Session, container: str, path: str) -> tuple[Side, bool
     """Where to copy to in a container, links followed; and whether the daemon is a Carboy."""
     side = Side(path, exists=False, is_directory=False)
     answer = stat(session, container, path)
-    ours = answer is not None and answer[1]
+    # An error says nothing of who answered.
+    ours = bool(session.address.path) and (session.client.is_carboy() if answer is None else answer[1])
     if answer is not None and (target := link_target(answer[0], path)):
         side.path = target
         answer = stat(session, container, target)
