@@ -32,13 +32,16 @@ class Home:
         self.root = f"{path}/root"
         self.run_directory = f"{path}/run"
         outer = {
-            name: value for name, value in os.environ.items() if name not in ("CARBOY_HOST", "DOCKER_HOST")
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("CARBOY_HOST", "DOCKER_HOST", "DOCKER_CONTEXT")
         }
         self.environment = {
             **outer,
             "PYTHONPATH": str(REPOSITORY / "src"),
             "CARBOY_ROOT": self.root,
             "CARBOY_RUN": self.run_directory,
+            "DOCKER_CONFIG": f"{path}/settings",  # not those of whoever runs the tests
         }
 
     def run(

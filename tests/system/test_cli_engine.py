@@ -43,7 +43,12 @@ class Engine:
     """A daemon, and `carboy` commands that speak to it."""
 
     def __init__(self, environment: dict[str, str]) -> None:
-        self.environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), **environment}
+        self.environment = {
+            **os.environ,
+            "PYTHONPATH": str(REPOSITORY / "src"),
+            "DOCKER_CONFIG": "/nonexistent",
+            **environment,
+        }
 
     def run(
         self, *arguments: str, stdin: bytes = b"", check: bool = True

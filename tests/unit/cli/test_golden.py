@@ -27,7 +27,8 @@ CASES = Path(__file__).parents[2] / "golden" / "cli"
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[FakeServer]:
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "settings"))
     server = FakeServer(str(tmp_path / "s"))
     yield server
     server.close()
