@@ -78,7 +78,8 @@ def resolve(wish: Wish, environment: Mapping[str, str], settings: UserConfig, wh
         from carboy.client import contexts
 
         try:
-            return Endpoint(contexts.load(settings.directory, name).address(), context=name, own=False)
+            found = contexts.load(settings.directory, name).address()
+            return Endpoint(found, context=name, own=found.path == where.socket)
         except contexts.ContextNotFound as error:
             hint = ""
             if not wish.context and not environment.get("DOCKER_CONTEXT"):

@@ -53,6 +53,11 @@ def test_the_order_of_contexts(store: str) -> None:
     assert choose(folder=store) == (OWN, "default", True)
 
 
+def test_a_context_may_name_our_own_daemon(store: str) -> None:
+    contexts.save(store, contexts.Context("here", {}, {"Host": OWN}, root=store), {}, new=True)
+    assert choose(endpoint.Wish(hosts=[], context="here"), store) == (OWN, "here", True)
+
+
 def test_conflicts_and_absent_contexts(store: str) -> None:
     with pytest.raises(InvalidArgument, match="cannot specify both --host and --context"):
         choose(endpoint.Wish(hosts=["tcp://h:1"], context="one"), store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -118,3 +119,28 @@ def test_waking_is_tried_once(rig: Rig, tmp_path: Path) -> None:
     assert client.get("/a") == {}
     assert woken == [1]
     client.close()
+
+
+def test_headers_and_the_version_go_with_every_request(rig: Rig) -> None:
+    rig.server.json("GET /v1.41/a", {})
+    client = transport.Client(
+        address.parse("unix://" + rig.server.path), headers=(("X-Meta", "yes"),), version="1.41"
+    )
+    try:
+        assert client.get("/a") == {}
+        assert rig.server.requests[0][1]["x-meta"] == "yes"
+    finally:
+        client.close()
+
+
+def test_patience_ends(tmp_path: Path) -> None:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "mute"))
+    listener.listen()
+    client = transport.Client(address.parse(f"unix://{tmp_path}/mute"), patience=0.05)
+    try:
+        with pytest.raises(Unavailable):
+            client.get("/a")
+    finally:
+        client.close()
+        listener.close()
