@@ -40,5 +40,5 @@ def lines(bindings: Json, wanted: str, name: str) -> list[str]:
     port = wanted if "/" in wanted else f"{wanted}/tcp"
     places = [place for key, place in found if key == port]
     if not places:
-        raise NotFound(f"no public port '{port}' published for {name}")
+        raise NotFound(f"No public port '{wanted}' published for {name}")
     return places

@@ -59,19 +59,15 @@ def check_filters(filters: Filters) -> None:
 
 
 def passes(filters: Filters, document: ContainerDocument) -> bool:
-    """Whether a container publishes, and exposes, what is asked for; both mean the port inside."""
-    exposed = {parse_port(text) for text in document.config.exposed_ports}
-    published = {parse_port(text) for text, bindings in document.host.port_bindings.items() if bindings}
-    published |= {(port.inside, port.protocol) for port in document.published}
-    return all(
-        name not in filters
-        or any(
-            (number, protocol) in has
-            for value in filters.get(name)
-            for numbers, protocol in [_wanted(name, value)]
-            for number in numbers
-        )
-        for name, has in (("publish", published), ("expose", exposed))
+    """Whether a port of the listing is asked for, by `publish` outside or by `expose` inside."""
+    if not any(name in filters for name in FILTERS):
+        return True
+    wanted = {name: [_wanted(name, value) for value in filters.get(name)] for name in FILTERS}
+    return any(
+        port.type == protocol and number in numbers
+        for port in summary_ports(document)
+        for name, number in (("publish", port.public_port), ("expose", port.private_port))
+        for numbers, protocol in wanted[name]
     )
 
 

@@ -44,5 +44,5 @@ def test_port_tells_all_or_one() -> None:
     ]
     assert port.lines(INSPECTED, "443", "web") == ["[::]:8443"]
     for missing in ("53/udp", "81", "80/udp"):
-        with pytest.raises(NotFound, match="no public port"):
+        with pytest.raises(NotFound, match="No public port"):
             port.lines(INSPECTED, missing, "web")
