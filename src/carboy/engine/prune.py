@@ -9,6 +9,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 
 from carboy.digest import Digest
 from carboy.engine.containers.document import Container
@@ -44,7 +45,7 @@ class Prunes:
         until = parse_until(filters)
         with self._alone("container"):
             chosen = [one for one in self._containers.index if _is_idle(one, filters, until)]
-            sizes = in_parallel(lambda one=one: self._size(one) for one in chosen)
+            sizes = in_parallel(partial(self._size, one) for one in chosen)
             result = ContainersPruned(containers_deleted=[])
             for container, size in zip(chosen, sizes, strict=True):
                 with contextlib.suppress(Conflict, NotFound):

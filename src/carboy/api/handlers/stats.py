@@ -34,12 +34,15 @@ class _Newest:
 
     async def next(self) -> ContainerStats | None:
         """Wait for a frame that was not given yet; None when the container was removed."""
-        while self._frame is None and not self._ended:
+        while not self._has_come():
             self._more.clear()
-            if self._frame is None and not self._ended:
+            if not self._has_come():
                 await self._more.wait()
         frame, self._frame = self._frame, None
         return frame
+
+    def _has_come(self) -> bool:
+        return self._frame is not None or self._ended
 
 
 async def stats(call: Call) -> Answer:

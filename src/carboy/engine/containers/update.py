@@ -204,13 +204,13 @@ def changed(before: Resources, after: Resources, *, all_: Resources | None = Non
         block = found.setdefault("blockIO", {})
         if isinstance(block, dict):
             for key, devices in removed.items():
-                block[key] = [*devices, *block.get(key, [])]
+                block[key] = devices + block.get(key, [])
     return found
 
 
-def _removed_throttles(before: Resources, after: Resources) -> Value:
+def _removed_throttles(before: Resources, after: Resources) -> dict[str, list[object]]:
     """Devices that are limited no more: a rate of 0 lifts a limit."""
-    found: Value = {}
+    found: dict[str, list[object]] = {}
     for name in _SECTIONS["blockIO"][2:]:
         kept = {device.path for device in getattr(after, name)}
         gone = [replace(device, rate=0) for device in getattr(before, name) if device.path not in kept]

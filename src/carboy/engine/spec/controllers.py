@@ -54,6 +54,8 @@ class Controllers:
     blkio_weight: bool = True
     blkio_weight_device: bool = True
     blkio_throttle: bool = True
+    weights_need_bfq: bool = False
+    """Whether only the scheduler BFQ knows of weights: others refuse them for their devices."""
 
 
 def read_controllers(mountinfo: str = "/proc/self/mountinfo") -> Controllers:
@@ -67,12 +69,12 @@ def read_controllers(mountinfo: str = "/proc/self/mountinfo") -> Controllers:
                 unified = frozenset(file.read().split())
         except OSError:
             unified = frozenset()
-    return Controllers(
-        **{
-            name: _has(v1.get(controller, ""), files) or _V2_CONTROLLERS.get(name, "none") in unified
-            for name, (controller, files) in _V1_FILES.items()
-        }
-    )
+    found = {
+        name: _has(v1.get(controller, ""), files) or _V2_CONTROLLERS.get(name, "none") in unified
+        for name, (controller, files) in _V1_FILES.items()
+    }
+    weights_need_bfq = "blkio" in v1 and not _has(v1["blkio"], ("blkio.weight_device",))
+    return Controllers(**found, weights_need_bfq=weights_need_bfq)
 
 
 def parse_mounts(text: str) -> tuple[dict[str, str], str]:

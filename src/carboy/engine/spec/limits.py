@@ -190,6 +190,12 @@ def _check_block_io(wanted: Resources, controllers: Controllers) -> list[str]:
     if wanted.blkio_weight_device and not controllers.blkio_weight_device:
         warnings.append(_unsupported("Block I/O weight_device", "Weight-device"))
         wanted.blkio_weight_device = []
+    without = [
+        one for one in wanted.blkio_weight_device if controllers.weights_need_bfq and not _has_bfq(one.path)
+    ]
+    if without:
+        warnings.append(_unsupported("Block I/O weight_device", "Weight-device"))
+        wanted.blkio_weight_device = [one for one in wanted.blkio_weight_device if one not in without]
     if not controllers.blkio_throttle and any(devices for _, devices in _throttles(wanted)):
         warnings.append(_unsupported("Block I/O throttling", "Block I/O limits"))
         wanted.blkio_device_read_bps = []
@@ -205,6 +211,19 @@ def _check_block_io(wanted: Resources, controllers: Controllers) -> list[str]:
                 raise InvalidArgument(f"invalid rate for device {device.path[:200]}: {device.rate}")
     _block_io(wanted)  # every device must be there
     return warnings
+
+
+def _has_bfq(path: str) -> bool:
+    """Whether BFQ schedules a disk; True for what cannot be looked at: the kernel will tell."""
+    number = _device_number(path)
+    directory = f"/sys/dev/block/{number['major']}:{number['minor']}"
+    for place in (directory, f"{directory}/.."):  # a partition's disk is above it
+        try:
+            with open(f"{place}/queue/scheduler") as file:
+                return "[bfq]" in file.read()
+        except OSError:
+            continue
+    return True
 
 
 def _throttles(wanted: Resources) -> tuple[tuple[str, list[ThrottleDevice]], ...]:

@@ -248,6 +248,8 @@ class Cgroup:
         text = f"cannot {what} control group {path}: {os.strerror(error.errno or 0)}"
         if error.errno in (errno.EINVAL, errno.ERANGE, errno.ENODEV, errno.ENOENT):
             return InvalidArgument(f"{text}; the kernel does not take this value")
+        if error.errno in (errno.EOPNOTSUPP, errno.ENOTSUP):
+            return Unsupported(f"{text}; the device or its scheduler has no such limit: leave it out")
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return PermissionDenied(f"{text}; run as root, or let systemd delegate the group")
         if error.errno in (errno.ENOSPC, errno.EBUSY, errno.EAGAIN):
