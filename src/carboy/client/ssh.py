@@ -63,8 +63,8 @@ def end(pid: int) -> None:
     """End a connection's ssh, which has lost its socket already."""
     try:
         found, _status = os.waitpid(pid, os.WNOHANG)
-        if not found:
+        if not found:  # never wait for it: an ssh that is stuck must not hold us up
             os.kill(pid, 15)
-            os.waitpid(pid, 0)
+            os.waitpid(pid, os.WNOHANG)
     except (ChildProcessError, ProcessLookupError):
         pass
