@@ -162,11 +162,12 @@ def serve(
         from carboy.api.server import serve as serve_api
         from carboy.engine.assembly import Engine
 
+        tls = _tls_context(settings, listeners)
         serving = Serving(
             take_descriptor=take_descriptor,
-            tls=_tls_context(settings, listeners),
+            tls=tls,
             metrics=metrics,
-            reload=lambda: _reload(options, settings, paths, engine),
+            reload=lambda: _reload(options, settings, paths, engine, tls),
             grace=lambda: _grace(settings),
             debug_endpoints=settings.flag("debug-endpoints"),
         )
@@ -209,8 +210,8 @@ def _ignore_hangups() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-def _tls_context(settings: Settings, listeners: list[Listener]) -> ssl.SSLContext | None:
-    if not any(listener.tls for listener in listeners):
+def _tls_context(settings: Settings, listeners: list[Listener] | None) -> ssl.SSLContext | None:
+    if listeners is not None and not any(listener.tls for listener in listeners):
         return None
     from carboy.api.tls import server_context
 
@@ -246,15 +247,21 @@ def _grace(settings: Settings) -> float:
     return float(seconds) if seconds >= 0 else 3600.0
 
 
-def _reload(options: Options, settings: Settings, paths: Paths, engine: Engine) -> None:
-    """SIGHUP: read the file again; a wrong one changes nothing."""
+def _reload(
+    options: Options, settings: Settings, paths: Paths, engine: Engine, tls: ssl.SSLContext | None
+) -> None:
+    """SIGHUP: read the file and the certificates again; wrong ones change nothing."""
     import logging
     import time
 
     log = logging.getLogger("carboy.daemon")
     notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
     try:
-        changed, waiting = settings.adopt(options.load())
+        fresh = options.load()
+        if tls is not None:
+            _tls_context(settings, None)  # refuses before anything has changed
+            tls.load_cert_chain(settings.text("tlscert"), settings.text("tlskey"))
+        changed, waiting = settings.adopt(fresh)
     except CarboyError as error:
         log.error("the settings were not reloaded, the old ones stay: %s", error)
     else:

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -280,6 +281,34 @@ def test_uploads_are_read_at_the_clients_pace(remote: Remote) -> None:
     connection.sendall(b"0\r\n\r\n")
     assert b" 400 " in connection.recv(4096).splitlines()[0]
     connection.close()
+
+
+def test_certificates_are_renewed_by_sighup(remote: Remote) -> None:
+    """A new one counts for new connections; a broken one leaves the old one in place."""
+    assert remote.daemon.process is not None
+    before = serial(remote)
+    fresh = remote.authority.issue(remote.home / "fresh", "daemon", server=True)
+    for name in ("cert.pem", "key.pem"):
+        os.replace(fresh / name, remote.home / "server" / name)
+    remote.daemon.process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 10
+    while serial(remote) == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    now = serial(remote)
+    (remote.home / "server" / "cert.pem").write_text("nonsense")
+    remote.daemon.process.send_signal(signal.SIGHUP)
+    while "the settings were not reloaded" not in remote.daemon.log():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert serial(remote) == now
+
+
+def serial(remote: Remote) -> object:
+    with remote.dial() as connection:
+        certificate = connection.getpeercert()
+        assert certificate is not None
+        return certificate["serialNumber"]
 
 
 def test_the_daemon_refuses_tcp_without_certificates(tmp_path: Path) -> None:

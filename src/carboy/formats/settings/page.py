@@ -17,8 +17,8 @@ another one is named by `--config-file`. A daemon with a run directory of its ow
 `--exec-root`) reads a file only when it is named. `carboy daemon --validate` checks file and flags, and
 starts nothing.
 
-SIGHUP reads the file again: settings marked "yes" change at once, for containers made from then on; an
-event `daemon reload` tells. A file that is wrong changes nothing, and the log says why.
+SIGHUP reads the file again, and the certificates: settings marked "yes" change at once, for containers made
+from then on; an event `daemon reload` tells. A file that is wrong changes nothing, and the log says why.
 
 """
 
