@@ -19,10 +19,10 @@ from carboy.formats import nftables as nft
 from carboy.formats import nftmaps
 from carboy.network.bridge import table_name
 from carboy.network.sockets import NETLINK_NETFILTER, NetlinkError, NetlinkSocket
-from support.daemon import Daemon, own_daemon
+from support.daemon import Daemon, daemon
 from support.reach import Inside, ask, free_ports, inside, refused, send_127_to_the_gateway
 
-__all__ = ["own_daemon"]
+__all__ = ["daemon"]
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_network]
 
@@ -74,13 +74,18 @@ class World:
 
 
 @pytest.fixture
-def world(own_daemon: Daemon) -> Iterator[World]:
-    made = World(own_daemon)
-    with inside(own_daemon, made.container) as box:
-        box.serve_tcp(80)
-        box.serve_udp(53)
-        made.box = box
-        yield made
+def world(daemon: Daemon) -> Iterator[World]:
+    made = World(daemon)
+    try:
+        with inside(daemon, made.container) as box:
+            box.serve_tcp(80)
+            box.serve_udp(53)
+            made.box = box
+            yield made
+    finally:
+        if daemon.process is None or daemon.process.poll() is not None:
+            daemon.start()
+        daemon.remove_all()
 
 
 def free_again(port: int) -> bool:
@@ -263,7 +268,7 @@ def test_an_idle_forwarder_is_small_and_sleeps(world: World) -> None:
     assert world.answers()
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     pss = next(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
-    assert pss < 8 * 1024
+    assert pss < 12 * 1024  # 5 MiB beside its spawner, 8 when that has ended
     for _ in range(5):  # the last connections may still be closing
         before = switches(pid)
         time.sleep(0.4)  # the point: nothing happens
