@@ -9,7 +9,7 @@ import os
 
 from carboy.cli import table
 from carboy.client import address, contexts, endpoint
-from carboy.errors import CarboyError
+from carboy.errors import CarboyError, InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,8 +59,12 @@ def main(session: Session, parsed: Parsed) -> int:
 
 def default_host(session: Session) -> str:
     """Where the default context leads."""
-    wish = endpoint.Wish(hosts=session.wish.hosts, context=endpoint.DEFAULT if not session.wish.hosts else "")
-    return endpoint.resolve(wish, os.environ, session.settings, session.home).address.url
+    hosts = session.wish.hosts
+    wish = endpoint.Wish(hosts=hosts, context="" if hosts else endpoint.DEFAULT)
+    try:
+        return endpoint.resolve(wish, os.environ, session.settings, session.home).address.url
+    except InvalidArgument:  # the list shows what is written, and the error beside it
+        return hosts[0] if hosts else endpoint.host_variable(os.environ)
 
 
 def _row(name: str, description: str, host: str, error: str, current: str) -> dict[str, str]:

@@ -62,7 +62,7 @@ def context_name(wish: Wish, environment: Mapping[str, str], settings: UserConfi
     """The name of the context that counts."""
     if wish.context:
         return wish.context
-    if wish.hosts or _host_variable(environment):
+    if wish.hosts or host_variable(environment):
         return DEFAULT
     return environment.get("DOCKER_CONTEXT") or settings.context or DEFAULT
 
@@ -90,11 +90,12 @@ def resolve(wish: Wish, environment: Mapping[str, str], settings: UserConfig, wh
     tls = _tls(wish, environment, settings)
     if wish.hosts:
         return Endpoint(address.parse(wish.hosts[0], tls), context=DEFAULT, own=False)
-    found = address.parse(_host_variable(environment) or "unix://" + where.socket, tls)
+    found = address.parse(host_variable(environment) or "unix://" + where.socket, tls)
     return Endpoint(found, context=DEFAULT, own=found.path == where.socket)
 
 
-def _host_variable(environment: Mapping[str, str]) -> str:
+def host_variable(environment: Mapping[str, str]) -> str:
+    """The host that the environment names, "" for none."""
     return environment.get("CARBOY_HOST") or environment.get("DOCKER_HOST") or ""
 
 

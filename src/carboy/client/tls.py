@@ -132,10 +132,10 @@ class TlsStream:
                         return count
                     # never more ciphertext than the buffer has room for plain text
                     self._absorb(min(RECEIVE, len(view)))
-        except ssl.SSLZeroReturnError:
-            return count
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return count  # a cut is told from an end by what the HTTP reader still expects
         except ssl.SSLError as error:
-            if count or error.reason == "UNEXPECTED_EOF_WHILE_READING":
+            if count:
                 return count
             raise ConnectionResetError(0, f"TLS: {reason(error)}") from error
 
