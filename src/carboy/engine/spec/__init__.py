@@ -1,10 +1,10 @@
-"""From a container's documents to its OCI runtime configuration: pure, except where /dev is listed.
+"""From a container's documents to its OCI runtime configuration: pure, except where /dev and CDI are read.
 
-    check.py      what `create` refuses or warns about
-    mounts.py     -v, --mount, --tmpfs, VOLUME -> one list of planned mounts
-    process.py    entrypoint, command, environment
-    limits.py     memory, CPU, pids, I/O          devices.py   device filter and nodes
-    security.py   capabilities, masked paths      document.py  everything joined
+    conflicts.py  what a request says against itself      check.py   what `create` refuses or warns about
+    mounts.py     -v, --tmpfs, VOLUME -> planned mounts   mountrequests.py   --mount
+    process.py    entrypoint, command, environment        security.py   capabilities, masked paths
+    limits.py     memory, CPU, pids, I/O                  devices.py, cdi.py   device filter, nodes, names
+    ports.py      published ports                         document.py   everything joined
 
 Start reading at `document.build`.
 """
