@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 
@@ -13,6 +14,8 @@ from carboy.api.query import Query
 from carboy.api.reply import EMPTY, Answer, Reply
 from carboy.api.routes import Route, Router
 from carboy.errors import NotFound
+
+_log = logging.getLogger(__name__)
 
 Guard = Callable[[Exchange], None]
 """Refuses a request by its headers, by raising."""
@@ -50,7 +53,13 @@ class Dispatcher:
             answer = reply_to(error)
         if route is not None:
             status = answer.status if isinstance(answer, Reply) else 200
-            self.services.metrics.served(route.method, route.path, status, time.perf_counter() - begin)
+            seconds = time.perf_counter() - begin
+            self.services.metrics.served(route.method, route.path, status, seconds)
+            if _log.isEnabledFor(
+                logging.DEBUG
+            ):  # the query is left out: it may hold what is nobody's business
+                path = unsafe_target.partition("?")[0][:300]
+                _log.debug("%s %s: %d in %.1f ms", method, path, status, seconds * 1000)
         return answer
 
     def _route(self, method: str, unsafe_target: str, exchange: Exchange) -> tuple[Call, Route]:

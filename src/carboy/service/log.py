@@ -3,7 +3,8 @@
     time="2026-11-21T08:00:00.123456Z" level=info msg="listening on unix:///run/carboy/carboy.sock"
     {"time":"…","level":"info","msg":"…","logger":"carboy.api","container":"4f2e…"}
 
-On a terminal the text is shorter.  A record's fields are given as `extra={"container": id}`.
+On a terminal the text is shorter.  A record's fields are given as `extra={"host": …}`; the id
+after "container %s" in a message becomes the field `container` by itself.
 """
 
 from __future__ import annotations
@@ -90,7 +91,19 @@ def _message(formatter: logging.Formatter, record: logging.LogRecord) -> str:
 
 def _extra(record: logging.LogRecord) -> Mapping[str, str]:
     fields = record.__dict__
-    return {name: str(fields[name]) for name in _FIELDS if name in fields}
+    found = {name: str(fields[name]) for name in _FIELDS if name in fields}
+    if "container" not in found and (named := _container(record)):
+        found["container"] = named
+    return found
+
+
+def _container(record: logging.LogRecord) -> str:
+    """The argument that belongs to "container %s"."""
+    before, words, _ = str(record.msg).partition("container %s")
+    index = before.replace("%%", "").count("%")
+    if not words or not isinstance(record.args, tuple) or index >= len(record.args):
+        return ""
+    return str(record.args[index])
 
 
 def _quoted(text: str) -> str:

@@ -46,3 +46,11 @@ def test_tracebacks_are_kept() -> None:
         made.exc_info = (ValueError, error, error.__traceback__)
     assert "Traceback" in json.loads(JsonFormatter().format(made))["msg"]
     assert "\n" not in TextFormatter().format(made)
+
+
+def test_the_container_of_a_message_is_a_field() -> None:
+    line = JsonFormatter().format(record("%d%% of container %s: %s", 3, "4f2e", "x"))
+    assert json.loads(line)["container"] == "4f2e"
+    line = JsonFormatter().format(record("restart of container %s: %s", "4f2e", "x"))
+    assert json.loads(line)["container"] == "4f2e"
+    assert "container" not in json.loads(JsonFormatter().format(record("no container %s")))
