@@ -262,6 +262,15 @@ class TestClientsThatVanish:
             client.close()
         _eventually(lambda: len(os.listdir(f"/proc/{daemon.process.pid}/fd")) <= before + 3)
 
+    def test_a_client_that_stalls_holds_nothing_up(self, daemon: Daemon) -> None:
+        container = daemon.create(*SLEEP, host=HOST)
+        client = self.connect(daemon, "PUT", container, "/tmp")
+        client.sendall(b"200\r\n" + make(file("f", b"x" * 5000))[:512] + b"\r\n")
+        _eventually(lambda: "tmp/f" in files.members(files.get(daemon, container, "/tmp")))
+        assert files.stat(daemon, container, "/tmp")["name"] == "tmp"
+        daemon.request("DELETE", f"/containers/{container}")
+        client.close()
+
     def test_a_daemon_that_is_killed_leaves_no_mount(self, own_daemon: Daemon, daemon: Daemon) -> None:
         del daemon
         container = own_daemon.create(*SLEEP, host={**HOST, "Binds": ["killed:/data"]})

@@ -120,6 +120,7 @@ class Container:
         "condition",
         "document",
         "exec_ids",
+        "files",
         "mutex",
         "needs_finish",
         "oom_told",
@@ -132,6 +133,7 @@ class Container:
     def __init__(self, document: ContainerDocument) -> None:
         self.document = document
         self.operation = threading.RLock()
+        self.files = threading.Lock()  # held while somebody copies into it and it does not run
         self.mutex = threading.RLock()
         self.condition = threading.Condition(self.mutex)
         self.channel: Channel | None = None

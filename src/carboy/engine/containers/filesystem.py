@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 _MAX_LINKS = 255
 _LONGEST = 4096
+_COPY_TIMEOUT = 10.0
 _KERNELS_OWN = (
     PROC_SUPER_MAGIC,
     SYSFS_MAGIC,
@@ -252,25 +253,37 @@ class Filesystems:
     def open(self, container: Container, *, write: bool) -> Iterator[View]:
         """The files as the container sees them.
 
-        To be written, those of a container that does not run are its own: it cannot be started meanwhile.
+        While those of a container that does not run are written, it can be removed, but not started.
         """
         with ExitStack() as stack:
-            root = _running_root(container)
-            if root is not None:
-                stack.callback(os.close, root)
-                yield View(root, {})
-                return
-            with ExitStack() as locked:
-                locked.enter_context(container.operation)
-                root = _running_root(container)
-                if root is not None:  # started meanwhile
-                    stack.callback(os.close, root)
-                    view = View(root, {})
-                else:
-                    view = self._stopped(container, stack, write=write)
-                    if write:
-                        stack.enter_context(container.operation)
+            view = self._running(container, stack)  # without the lock: a stop may hold it for long
+            while view is None:
+                with container.operation:
+                    view = self._open(container, stack, write=write)
+                if view is not None:
+                    break
+                with container.files:  # somebody else's copy comes to its end first
+                    pass
             yield view
+
+    def _open(self, container: Container, stack: ExitStack, *, write: bool) -> View | None:
+        """None while somebody copies into a container that does not run; the operation lock is held."""
+        view = self._running(container, stack)
+        if view is not None:
+            return view
+        if write:
+            if not container.files.acquire(blocking=False):
+                return None
+            stack.callback(container.files.release)
+        return self._stopped(container, stack, write=write)
+
+    @staticmethod
+    def _running(container: Container, stack: ExitStack) -> View | None:
+        root = _running_root(container)
+        if root is None:
+            return None
+        stack.callback(os.close, root)
+        return View(root, {})
 
     def plain(self, container: Container) -> int:
         """The layers and what was changed, without anything mounted: a read-only detached mount."""
@@ -279,6 +292,14 @@ class Filesystems:
     def _stopped(self, container: Container, stack: ExitStack, *, write: bool) -> View:
         if container.state in (State.REMOVING, State.DEAD):
             raise Conflict(f"container {container.id} is being removed")
+        try:
+            return self._mounted(container, stack, write=write)
+        except FileNotFoundError:
+            # A place for a mount is missing: it is made as a start would make it.
+            self._make_parents(container)
+        return self._mounted(container, stack, write=write)
+
+    def _mounted(self, container: Container, stack: ExitStack, *, write: bool) -> View:
         read_only = not write or container.document.host.readonly_rootfs
         root = self._parts.snapshots.mount(container.id, container.diff_ids, read_only=read_only)
         stack.callback(os.close, root)
@@ -286,11 +307,20 @@ class Filesystems:
         view = View(root, mounts)
         for mount in container.document.mounts:
             source = self._source(mount)
-            if source is None:
-                continue
-            stack.callback(os.close, source)
-            mounts[self._destination(container, view, mount, writable=not read_only)] = source
+            if source is not None:
+                stack.callback(os.close, source)
+                mounts[_destination(view, mount)] = source
         return view
+
+    def _make_parents(self, container: Container) -> None:
+        """Make the directories that mounts lie in, where links of the image lead."""
+        root = self._parts.snapshots.mount(container.id, container.diff_ids)
+        try:
+            for mount in container.document.mounts:
+                parent = os.fsencode(mount.destination).rpartition(b"/")[0]
+                os.close(make_directories_in_root(root, parent))
+        finally:
+            os.close(root)
 
     def _source(self, mount: PlannedMount) -> int | None:
         """What will be mounted; None for what is there only while the container runs."""
@@ -313,28 +343,22 @@ class Filesystems:
         mount_setattr(clone, "", AT_EMPTY_PATH | AT_RECURSIVE, attr_set=MOUNT_ATTR_RDONLY)
         return clone
 
-    def _destination(self, container: Container, view: View, mount: PlannedMount, *, writable: bool) -> bytes:
-        """The resolved path; its parents are made, as a start would make them."""
-        destination = os.fsencode(mount.destination).strip(b"/")
-        parent, _, name = destination.rpartition(b"/")
-        try:
-            place = view.resolve(parent)
-        except FileNotFoundError:
-            self._make_parent(container, view, parent, writable=writable)
-            place = view.resolve(parent)
-        path = place.path + b"/" + name if place.path else name
-        os.close(place.fd)
-        return path
 
-    def _make_parent(self, container: Container, view: View, parent: bytes, *, writable: bool) -> None:
-        if writable:
-            os.close(make_directories_in_root(view.root, parent))
-            return
-        root = self._parts.snapshots.mount(container.id, container.diff_ids)
-        try:
-            os.close(make_directories_in_root(root, parent))
-        finally:
-            os.close(root)
+def _destination(view: View, mount: PlannedMount) -> bytes:
+    """The resolved path; the last name need not be there."""
+    parent, _, name = os.fsencode(mount.destination).strip(b"/").rpartition(b"/")
+    place = view.resolve(parent)
+    os.close(place.fd)
+    return place.path + b"/" + name if place.path else name
+
+
+def wait_for_copies(container: Container) -> None:
+    """Before a start: let a copy into the container end, for a while; the operation lock is held."""
+    if not container.files.acquire(timeout=_COPY_TIMEOUT):
+        raise Conflict(
+            f"files are being copied into container {container.name}: try again when this has ended"
+        )
+    container.files.release()
 
 
 def require_writable(container: Container, view: View, place: Place) -> None:

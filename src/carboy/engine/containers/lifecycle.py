@@ -22,6 +22,7 @@ from ipaddress import IPv4Address
 from carboy.engine.containers import health
 from carboy.engine.containers.bundle import Bundles, write_file
 from carboy.engine.containers.document import Container, EndpointDocument, PendingAttach
+from carboy.engine.containers.filesystem import wait_for_copies
 from carboy.engine.containers.index import Index
 from carboy.engine.containers.notices import Notices
 from carboy.engine.containers.parts import Parts
@@ -90,6 +91,7 @@ class Lifecycle:
             raise NotModified(f"container {container.name} is running already")
         if container.state in (State.REMOVING, State.DEAD):
             raise Conflict("container is marked for removal and cannot be started")
+        wait_for_copies(container)
         self.finish(container)
         before = container.state
         with container.mutex:
