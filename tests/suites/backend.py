@@ -43,6 +43,8 @@ class BackendContract:
             ("POST", "/containers/none/rename?name=x"),
             ("GET", "/containers/none/logs?stdout=1"),
             ("POST", "/containers/none/attach?stream=1"),
+            ("GET", "/containers/none/stats"),
+            ("GET", "/containers/none/top"),
             ("DELETE", "/containers/none"),
         ]:
             assert api.json(method, path) == (404, {"message": "No such container: none"})
@@ -152,6 +154,33 @@ class BackendContract:
         assert api.call("DELETE", "/volumes/contract")[0] == 204
         assert api.json("DELETE", "/volumes/contract")[0] == 404
         assert api.call("DELETE", "/volumes/contract?force=1")[0] == 204
+
+    def test_figures_and_processes(self, api: Client, image: str) -> None:
+        container_id = self.create(api, image)
+        status, frame = api.json("GET", "/containers/subject/stats?stream=0")
+        assert (status, frame["id"], frame["name"]) == (200, container_id, "/subject")
+        assert frame["pids_stats"] == {}
+        status, reply = api.json("GET", "/containers/subject/top")
+        assert status == 409
+        assert reply["message"].endswith("is not running")
+        api.call("POST", "/containers/subject/start")
+        status, found = api.json("GET", "/containers/subject/top")
+        assert status == 200
+        assert found["Processes"][0][-1] == "sleep 100"
+        assert api.json("GET", "/containers/subject/top?ps_args=--bogus")[0] == 400
+
+    def test_updates(self, api: Client, image: str) -> None:
+        self.create(api, image)
+        assert api.json("POST", "/containers/subject/update", {"CpuShares": 512}) == (200, {"Warnings": None})
+        status, reply = api.json("POST", "/containers/subject/update", {"Memory": 1000})
+        assert (status, reply["message"]) == (400, "Minimum memory limit allowed is 6MB")
+
+    def test_prunes(self, api: Client, image: str) -> None:
+        container_id = self.create(api, image)
+        status, found = api.json("POST", "/containers/prune")
+        assert (status, found["ContainersDeleted"]) == (200, [container_id])
+        assert api.json("POST", "/images/prune")[0] == 200
+        assert api.json("POST", "/containers/prune?filters=%7B%22odd%22:%5B%22x%22%5D%7D")[0] == 400
 
     def test_bad_names_of_images(self, api: Client, image: str) -> None:
         status, _ = api.json("POST", f"/images/{image}/tag?repo=UPPER&tag=1")

@@ -323,8 +323,10 @@ def _block_io(host: Resources) -> Value:
 def _device_number(path: str) -> Value:
     try:
         status = os.stat(path)
-    except (OSError, ValueError) as error:
-        raise InvalidArgument(f"cannot limit the device {path[:200]}: {error}") from error
+    except OSError as error:
+        raise InvalidArgument(f"cannot limit the device {path[:200]}: {error.strerror}") from error
+    except ValueError as error:
+        raise InvalidArgument(f"cannot limit the device {path[:200]!r}: {error}") from error
     if not stat.S_ISBLK(status.st_mode):
         raise InvalidArgument(f"cannot limit the device {path[:200]}: it is not a block device")
     return {"major": os.major(status.st_rdev), "minor": os.minor(status.st_rdev)}
