@@ -8,6 +8,7 @@ from _socket import socket as Socket  # noqa: N812 - the C type
 from carboy.errors import CarboyError, InvalidArgument
 from carboy.linux import process
 from carboy.runtime import cgroups, execute, labels, launch, seccomp, spec, sync
+from carboy.runtime.monitor.directories import Directories
 from carboy.runtime.monitor.program import Program
 
 TYPE_CHECKING = False
@@ -212,7 +213,7 @@ class Container:
 
     def kill_all(self) -> None:
         """SIGKILL to whoever is left: a container without a pid namespace leaves its children."""
-        if self._paths:
+        if self._paths and not (self._group is None and Directories(self._paths).is_empty()):
             self.group().kill_all()
 
     def abandon(self) -> None:
@@ -231,7 +232,12 @@ class Container:
             return False, ""
         oom = False
         try:
-            oom = self.group().oom_kills() > 0
+            if self._group is None:
+                directories = Directories(self._paths)
+                oom = directories.oom_kills() > 0
+                if directories.remove():
+                    return oom, ""
+            oom = oom or self.group().oom_kills() > 0
             self.group().delete()
         except Exception as error:  # the exit must be told whatever the kernel refuses
             return oom, str(error)
@@ -264,24 +270,6 @@ class Container:
     def update(self, resources: Message) -> None:
         """Change limits."""
         self.group().apply(resources)
-
-
-class Directories:
-    """The control group of an exec, by its directories: opening all of it would cost 0.3 ms and memory."""
-
-    __slots__ = ("_paths",)
-
-    def __init__(self, paths: dict[str, str]) -> None:
-        self._paths = set(paths.values())
-
-    def add_process(self, pid: int) -> None:
-        """Move a process into the group."""
-        for path in self._paths:
-            fd = os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                os.write(fd, str(pid).encode())
-            finally:
-                os.close(fd)
 
 
 def _wanted(options: Message) -> launch.Streams:
