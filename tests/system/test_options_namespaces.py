@@ -146,6 +146,13 @@ def test_host_gateway_and_mac_address(daemon: Daemon) -> None:
 
 
 @pytest.mark.needs_network
+def test_a_network_by_its_id(daemon: Daemon) -> None:
+    network = daemon.get("/networks/none")["Id"]
+    for mode in (network, network[:12]):
+        assert run(daemon, "ls /sys/class/net", host={"NetworkMode": mode}).split() == ["lo"]
+
+
+@pytest.mark.needs_network
 def test_links(daemon: Daemon) -> None:
     other = daemon.create(
         "sleep",

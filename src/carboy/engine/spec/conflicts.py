@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from carboy.engine.spec.mode import joined, network_mode
+from carboy.engine.spec.mode import joined, network_id, network_mode
 from carboy.errors import InvalidArgument, NotFound
 from carboy.formats.dockerapi.containers import CreateRequest, EndpointSettings, HostConfig
 
@@ -22,10 +22,18 @@ def check_conflicts(request: CreateRequest) -> list[str]:
             host.network_mode = "none"
             warnings.append("NetworkDisabled: the container gets the network mode none.")
         request.network_disabled = False
+    host.network_mode = _by_name(host.network_mode)
     _check_namespaces(request, host)
     _check_networks(request, host)
     _check_addresses(host)
     return warnings
+
+
+def _by_name(mode: str) -> str:
+    """A built-in network that was named by its id, by its name."""
+    if len(mode) < 12:
+        return mode
+    return next((name for name in NETWORKS if network_id(name).startswith(mode)), mode)
 
 
 def _check_namespaces(request: CreateRequest, host: HostConfig) -> None:
@@ -73,7 +81,7 @@ def _check_networks(request: CreateRequest, host: HostConfig) -> None:
     mode = network_mode(host)
     endpoints = request.networking_config.endpoints_config
     for name, settings in endpoints.items():
-        plain = "bridge" if name == "default" else name
+        plain = "bridge" if name == "default" else _by_name(name)
         if plain not in NETWORKS:
             raise NotFound(f"network {name[:80]} not found")
         if plain != mode:

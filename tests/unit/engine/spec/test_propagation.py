@@ -19,11 +19,11 @@ MOUNTS = """\
 
 
 def test_the_longest_and_topmost_mount_counts() -> None:
-    assert find_mount("/a/b", MOUNTS) == ("/", {"shared"})
-    assert find_mount("/private/x", MOUNTS) == ("/private", {"shared", "master"})
+    assert find_mount("/a/b", MOUNTS) == ("/", frozenset({"shared"}))
+    assert find_mount("/private/x", MOUNTS) == ("/private", frozenset({"shared", "master"}))
     assert find_mount("/private2", MOUNTS) == ("/private2", frozenset())
-    assert find_mount("/private2x", MOUNTS) == ("/", {"shared"})
-    assert find_mount("/with space/x", MOUNTS) == ("/with space", {"master"})
+    assert find_mount("/private2x", MOUNTS) == ("/", frozenset({"shared"}))
+    assert find_mount("/with space/x", MOUNTS) == ("/with space", frozenset({"master"}))
 
 
 def test_dockers_words(tmp_path: Path) -> None:
