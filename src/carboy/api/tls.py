@@ -24,6 +24,8 @@ from carboy.errors import InvalidArgument
 HANDSHAKE_SECONDS = 10.0
 LINGER_SECONDS = 5.0
 _PIECE = 256 * 1024
+_AHEAD = 1024 * 1024
+"""Bytes that may wait on each step of the way: with less, the two sides wait for each other."""
 
 _log = logging.getLogger(__name__)
 
@@ -78,6 +80,7 @@ class Terminator(asyncio.Protocol):
         self._outer = transport
         client: socket.socket = transport.get_extra_info("socket")
         client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        transport.set_write_buffer_limits(high=_AHEAD)
         self._timer = asyncio.get_running_loop().call_later(HANDSHAKE_SECONDS, transport.abort)
 
     def data_received(self, data: bytes) -> None:
@@ -144,6 +147,7 @@ class Terminator(asyncio.Protocol):
         served, relayed = socket.socketpair()
         for end in (served, relayed):
             end.setblocking(False)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _AHEAD)
         try:
             await loop.connect_accepted_socket(self._connect, served)
         except BaseException:
@@ -200,6 +204,7 @@ class Terminator(asyncio.Protocol):
     def joined(self, transport: asyncio.Transport) -> None:
         """The relay's end of the pair is there."""
         self._inner = transport
+        transport.set_write_buffer_limits(high=_AHEAD)
 
     def encrypt(self, data: bytes) -> None:
         """Send bytes of the server."""
