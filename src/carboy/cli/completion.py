@@ -59,9 +59,15 @@ FISH = r"""# fish completion for carboy
 function __carboy_words
     set -l words (commandline -opc)
     set -e words[1]
-    carboy completion --words -- $words (commandline -ct) 2>/dev/null
+    set -l last (commandline -ct)
+    set -l found (carboy completion --words -- $words "$last" 2>/dev/null)
+    if test (count $found) -gt 0
+        string join \n -- $found
+    else
+        __fish_complete_path "$last"
+    end
 end
-complete -c carboy -a '(__carboy_words)'
+complete -c carboy -f -a '(__carboy_words)'
 """
 
 
