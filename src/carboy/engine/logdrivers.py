@@ -205,7 +205,7 @@ def _pattern(options: dict[str, str], name: str) -> re.Pattern[str] | None:
         return None
     try:
         return re.compile(options[name][:1000])
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise InvalidArgument(f"invalid {name}: {error}") from error
 
 

@@ -22,6 +22,7 @@ MAX_ENTRY = 1_000_000
 """Bytes of one entry; Docker refuses to read larger ones."""
 
 _REMEMBERED = 256
+_TEXT = ("utf-8", "replace")
 
 
 def varint(number: int) -> bytes:
@@ -46,7 +47,7 @@ class Encoder:
     def __init__(self, stream: str, attributes: dict[str, str] | None = None) -> None:
         self._source = _field(0x0A, stream.encode())
         self._attributes = b"".join(
-            _field(0x32, _field(0x0A, key.encode()) + _field(0x12, value.encode()))
+            _field(0x32, _field(0x0A, key.encode(*_TEXT)) + _field(0x12, value.encode(*_TEXT)))
             for key, value in sorted((attributes or {}).items())
         )
         self._frames: dict[int, tuple[bytes, bytes, bytes]] = {}

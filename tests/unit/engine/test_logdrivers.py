@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from carboy.engine import logdrivers
 from carboy.engine.logdrivers import Subject
-from carboy.errors import InvalidArgument, Unsupported
+from carboy.errors import CarboyError, InvalidArgument, Unavailable, Unsupported
 from carboy.formats.dockerapi.containers import LogConfig
 
 SUBJECT = Subject(
@@ -121,3 +125,32 @@ def test_services() -> None:
     udp = launch("syslog", syslog_address="udp://127.0.0.1", syslog_facility="user", mode="non-blocking")
     assert udp["addresses"] == [["127.0.0.1", 514]]
     assert (udp["facility"], udp["tag"], udp["non_blocking"], udp["buffer"]) == (1, "c" * 12, True, 1 << 20)
+
+
+OPTIONS = sorted(
+    {name for names in logdrivers._OPTIONS.values() for name in names} | {"mode", "max-buffer-size", "x"}
+)
+
+
+@given(
+    st.sampled_from([*logdrivers.DRIVERS, "", "nix"]),
+    st.dictionaries(
+        st.sampled_from(OPTIONS),
+        st.text(max_size=30)
+        | st.sampled_from(
+            ["1m", "1", "true", "non-blocking", "udp://127.0.0.1:9", "a{99999999999}", "{{.ID}}", "env"]
+        ),
+        max_size=4,
+    ),
+)
+def test_any_options_are_refused_or_resolved(driver: str, options: dict[str, str]) -> None:
+    config = LogConfig(type=driver, config=options)
+    try:
+        logdrivers.check(config)
+    except CarboyError:
+        return
+    try:
+        found = logdrivers.launch_fields(config, SUBJECT, "/c")
+    except Unavailable:
+        return  # a name that cannot be looked up
+    assert json.loads(json.dumps(found)) == found
