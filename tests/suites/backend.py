@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from support import tars
 from support.api import Client
 
 
@@ -42,6 +43,9 @@ class BackendContract:
             ("POST", "/containers/none/wait"),
             ("POST", "/containers/none/rename?name=x"),
             ("GET", "/containers/none/logs?stdout=1"),
+            ("GET", "/containers/none/archive?path=/"),
+            ("GET", "/containers/none/changes"),
+            ("GET", "/containers/none/export"),
             ("POST", "/containers/none/attach?stream=1"),
             ("GET", "/containers/none/stats"),
             ("GET", "/containers/none/top"),
@@ -174,6 +178,21 @@ class BackendContract:
         assert api.json("POST", "/containers/subject/update", {"CpuShares": 512}) == (200, {"Warnings": None})
         status, reply = api.json("POST", "/containers/subject/update", {"Memory": 1000})
         assert (status, reply["message"]) == (400, "Minimum memory limit allowed is 6MB")
+
+    def test_files_in_and_out(self, api: Client, image: str) -> None:
+        self.create(api, image)
+        assert api.json("GET", "/containers/subject/changes") == (200, [])
+        assert api.json("GET", "/containers/subject/archive")[0] == 400
+        status, reply = api.json("GET", "/containers/subject/archive?path=/none")
+        assert (status, reply["message"]) == (404, "Could not find the file /none in container subject")
+        assert api.call("HEAD", "/containers/subject/archive?path=/none")[0] == 404
+        tar = tars.make(tars.file("contract", b"in and out"))
+        assert api.call("PUT", "/containers/subject/archive?path=/", tar)[0] == 200
+        assert api.json("GET", "/containers/subject/changes")[1] == [{"Path": "/contract", "Kind": 1}]
+        assert b"in and out" in api.call("GET", "/containers/subject/archive?path=/contract")[2]
+        assert b"in and out" in api.call("GET", "/containers/subject/export")[2]
+        status, _, body = api.call("PUT", "/containers/subject/archive?path=/contract", tar)
+        assert (status, b"extraction point is not a directory" in body) == (400, True)
 
     def test_prunes(self, api: Client, image: str) -> None:
         container_id = self.create(api, image)
