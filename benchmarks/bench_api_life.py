@@ -137,6 +137,8 @@ def main() -> None:
     parser.add_argument("--network", action="append")
     options = parser.parse_args()
     home = tempfile.mkdtemp(prefix="carboy-life-")
+    run = tempfile.mkdtemp(prefix="carboy-life-", dir="/run")  # in memory, as a daemon's is
+    os.symlink(run, f"{home}/run")
     daemon = Daemon(home)
     try:
         daemon.start()
@@ -159,6 +161,7 @@ def main() -> None:
         if daemon.process is not None and daemon.process.poll() is None:
             daemon.kill()
         shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(run, ignore_errors=True)
 
 
 if __name__ == "__main__":
