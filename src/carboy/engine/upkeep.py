@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from carboy.engine.containers import top
@@ -12,7 +13,6 @@ from carboy.engine.containers.update import update
 from carboy.engine.events import Events
 from carboy.engine.images.service import ImageService
 from carboy.engine.prune import Prunes
-from carboy.engine.spec.check import network_mode
 from carboy.engine.spec.facts import HostFacts
 from carboy.engine.stats import Deliver, Sampler, Subject
 from carboy.errors import Conflict, InvalidArgument, NotFound
@@ -114,5 +114,14 @@ class Upkeep:
             pid=document.pid,
             started_at=document.started_at,
             run_directory=self._paths.container_run(container.id),
-            own_network=network_mode(document.host) != "host",
+            own_network=_has_own_network(document.pid),
         )
+
+
+def _has_own_network(pid: int) -> bool:
+    """Whether it is not the machine's: what joins another container may end up there too."""
+    try:
+        theirs, ours = os.stat(f"/proc/{pid}/ns/net"), os.stat("/proc/self/ns/net")
+    except OSError:
+        return False
+    return (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino)
