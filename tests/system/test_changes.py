@@ -9,6 +9,8 @@ import pytest
 
 from support.commands import Home, home
 from support.daemon import Daemon, RequestError, busybox_tar, daemon
+from support.files import put
+from support.tars import file, make
 
 __all__ = ["daemon", "home"]
 
@@ -71,6 +73,16 @@ def test_every_kind_of_change(daemon: Daemon) -> None:
     assert changes(daemon, container) == CHANGES
     daemon.post(f"/containers/{container}/kill")
     assert changes(daemon, container) == CHANGES
+
+
+def test_what_the_engine_puts_there_does_not_count(daemon: Daemon) -> None:
+    container = daemon.create("sleep", "1000", host={**HOST, "Binds": ["/usr:/place/for/mount:ro"]})
+    daemon.post(f"/containers/{container}/start")
+    assert changes(daemon, container) == {"/place": 1, "/place/for": 1, "/place/for/mount": 1}
+    daemon.request("DELETE", f"/containers/{container}?force=1")
+    container = daemon.create("true", host=HOST)
+    put(daemon, container, "/etc", make(file("hosts", b"mine")))
+    assert changes(daemon, container) == {"/etc": 0, "/etc/hosts": 1}
 
 
 def test_no_such_container(daemon: Daemon) -> None:

@@ -17,6 +17,7 @@ from carboy.archive.copying import copy_tree
 from carboy.archive.packing import pack
 from carboy.archive.unpacking import Unpacker, unpack
 from carboy.archive.walking import Scope
+from carboy.engine.containers.changes import visible
 from carboy.engine.containers.document import Container
 from carboy.engine.containers.filesystem import (
     READ_ONLY_ROOT,
@@ -179,9 +180,10 @@ class ContainerFiles:
     def changes(self, unsafe_ref: str) -> builtins.list[FilesystemChange]:
         """What differs from the image, sorted by path."""
         container = self._containers.find(unsafe_ref)
+        found = self._parts.snapshots.diff(container.id, container.diff_ids)
         return [
             FilesystemChange(path=change.path.decode("utf-8", "replace"), kind=int(change.kind))
-            for change in self._parts.snapshots.diff(container.id, container.diff_ids)
+            for change in visible(found, self._parts.paths.upper(container.id))
         ]
 
     def _write(
