@@ -283,17 +283,6 @@ def test_logs_follow_ends_with_the_container(daemon: Daemon) -> None:
     daemon.request("DELETE", f"/containers/{container}?force=1")
 
 
-def test_restart_on_failure(daemon: Daemon) -> None:
-    policy = {"Name": "on-failure", "MaximumRetryCount": 2}
-    container = daemon.create("false", host={"RestartPolicy": policy, "NetworkMode": "none"})
-    daemon.post(f"/containers/{container}/start")
-    daemon.wait(container)
-    shown = daemon.get(f"/containers/{container}/json")
-    assert shown["RestartCount"] == 2
-    assert shown["State"]["Status"] == "exited"
-    daemon.request("DELETE", f"/containers/{container}")
-
-
 def test_events(daemon: Daemon) -> None:
     container = daemon.create("true", host={"NetworkMode": "none"})
     daemon.post(f"/containers/{container}/start")
