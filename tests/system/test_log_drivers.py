@@ -91,7 +91,10 @@ def test_timestamps_details_and_tail(daemon: Daemon, driver: str) -> None:
 def test_since_and_until(daemon: Daemon, driver: str) -> None:
     container = run(daemon, "echo 1; usleep 50000; echo 2; usleep 50000; echo 3", driver)
     moments = [text.split(b" ")[0].decode() for _, text in logs(daemon, container, "&timestamps=1")]
-    texts = lambda query: [text for _, text in logs(daemon, container, query)]  # noqa: E731 - short
+
+    def texts(query: str) -> list[bytes]:
+        return [text for _, text in logs(daemon, container, query)]
+
     assert texts(f"&since={moments[1]}") == [b"2\n", b"3\n"]
     assert texts(f"&until={moments[1]}") == [b"1\n", b"2\n"]
     assert texts(f"&since={moments[1]}&until={moments[1]}") == [b"2\n"]
@@ -192,7 +195,7 @@ def test_a_stuck_syslog_does_not_stop_a_container_that_need_not_wait(daemon: Dae
         }
         container = create(daemon, "seq 200000; echo done > /tmp/x; sleep 100", "syslog", options)
         daemon.post(f"/containers/{container}/start")
-        deadline = time.monotonic() + 10
+        deadline, state = time.monotonic() + 10, {"ExitCode": -1}
         while time.monotonic() < deadline:
             found = daemon.post(
                 f"/containers/{container}/exec", {"Cmd": ["cat", "/tmp/x"], "AttachStdout": True}
