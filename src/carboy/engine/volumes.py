@@ -116,23 +116,17 @@ class Volumes:
         special = {one.name for one in self._volumes.values() if one.options and not bound_path(one.options)}
         self._mounts.adopt([(name, user) for name, user in uses if name in special], special)
 
-    def path(self, name: str, *, subpath: str = "") -> str:
-        """Where the volume's files are; raises NotFound."""
+    def open(self, name: str, subpath: str = "") -> int:
+        """A descriptor (O_PATH) of the volume, or of a part of it: never of anything outside it."""
         document = self._volumes.get(name)
         if document is None:
             raise NotFound(f"get {name[:80]}: no such volume")
         path = bound_path(document.options) or self._paths.volume_data(name)
-        if not subpath:
-            return path
-        if subpath.startswith("/") or ".." in subpath.split("/"):
-            raise InvalidArgument(f"invalid volume subpath {subpath[:80]!r}: it has to stay below the volume")
         root = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        if not subpath:
+            return root
         try:
-            descriptor = open_in_root(root, subpath, os.O_PATH | os.O_CLOEXEC)
-            try:
-                return os.readlink(f"/proc/self/fd/{descriptor}")
-            finally:
-                os.close(descriptor)
+            return open_in_root(root, subpath, os.O_PATH | os.O_CLOEXEC)
         except OSError as error:
             raise NotFound(
                 f"volume {name}: cannot use the subpath {subpath[:80]!r}: {error.strerror}"

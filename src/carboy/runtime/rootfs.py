@@ -14,11 +14,11 @@ import errno
 import os
 import stat
 
-from carboy.errors import InvalidArgument, Unsupported
+from carboy.errors import InvalidArgument
 from carboy.linux import mount as m
 from carboy.linux import paths, terminal
 from carboy.linux.paths import create_file_in_root, make_directories_in_root, open_in_root
-from carboy.runtime import cgroups, mountoptions
+from carboy.runtime import cgroups, mountoptions, nodes
 from carboy.runtime.copyup import copy_up
 from carboy.runtime.mountoptions import Options
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from carboy.runtime.cgroups.hierarchy import Hierarchy
     from carboy.runtime.sources import Sources
-    from carboy.runtime.spec import Device, Mount, Spec
+    from carboy.runtime.spec import Mount, Spec
 
 PSEUDO = ("proc", "sysfs")
 """Filesystems that must lie where they are said to: a link there would redirect masks and labels."""
@@ -328,12 +328,12 @@ class Builder:
         done = set()
         for one in self.spec.linux.devices:
             done.add(one.path)
-            self._device(one.path, one)
+            nodes.make_device(self.root, one)
         for path, major, minor in DEFAULT_DEVICES:
             if path not in done:
-                self._node(path, stat.S_IFCHR, os.makedev(major, minor), 0o666, 0, 0)
+                nodes.make_node(self.root, path, stat.S_IFCHR, os.makedev(major, minor))
         for path, target in DEFAULT_LINKS:
-            self._link(path, target)
+            nodes.make_link(self.root, path, target)
 
     def _has_own_dev(self) -> bool:
         """Whether /dev is not bound from the host: then it is not ours to fill."""
@@ -341,69 +341,6 @@ class Builder:
             if os.path.normpath(one.destination) == "/dev":
                 return not mountoptions.parse(one.options).bind and one.kind != "bind"
         return True
-
-    def _device(self, path: str, one: Device) -> None:
-        kinds = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
-        device = 0 if one.kind == "p" else os.makedev(one.major, one.minor)
-        self._node(path, kinds[one.kind], device, one.mode, one.uid, one.gid)
-
-    def _node(self, path: str, kind: int, device: int, mode: int, uid: int, gid: int) -> None:
-        folder, _, name = path.rpartition("/")
-        parent = make_directories_in_root(self.root, folder or "/")
-        try:
-            if self._is_there(parent, name, kind, device):
-                return
-            try:
-                os.mknod(name, kind | mode, device, dir_fd=parent)
-            except PermissionError:
-                self._bind_device(path, kind, device)  # a user namespace may not make nodes
-                return
-            if uid or gid:
-                os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
-        finally:
-            os.close(parent)
-
-    @staticmethod
-    def _is_there(parent: int, name: str, kind: int, device: int) -> bool:
-        """Whether exactly this node exists; anything else of that name is removed."""
-        try:
-            found = os.stat(name, dir_fd=parent, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        if stat.S_IFMT(found.st_mode) == kind and (kind == stat.S_IFIFO or found.st_rdev == device):
-            return True
-        os.unlink(name, dir_fd=parent)
-        return False
-
-    def _bind_device(self, path: str, kind: int, device: int) -> None:
-        """The host's node of that path, if it is that device."""
-        source = m.open_tree(m.AT_FDCWD, path, m.OPEN_TREE_CLONE | m.AT_SYMLINK_NOFOLLOW)
-        try:
-            found = os.fstat(source)
-            if stat.S_IFMT(found.st_mode) != kind or found.st_rdev != device:
-                raise InvalidArgument(f"{path} of the host is another device than the configuration says")
-            target = create_file_in_root(self.root, path)
-            try:
-                m.attach(source, target)
-            finally:
-                os.close(target)
-        finally:
-            os.close(source)
-
-    def _link(self, path: str, target: str) -> None:
-        folder, _, name = path.rpartition("/")
-        parent = make_directories_in_root(self.root, folder)
-        try:
-            try:
-                os.symlink(target, name, dir_fd=parent)
-            except FileExistsError:
-                pass  # a mount or the image has its own
-            except OSError as error:
-                if name != "ptmx":
-                    raise
-                raise Unsupported(f"cannot make {path}") from error
-        finally:
-            os.close(parent)
 
     def open_console(self) -> tuple[int, int]:
         """(master, slave) from the container's devpts, the slave also bound to /dev/console."""

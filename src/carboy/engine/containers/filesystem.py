@@ -324,14 +324,13 @@ class Filesystems:
 
     def _source(self, mount: PlannedMount) -> int | None:
         """What will be mounted; None for what is there only while the container runs."""
-        if mount.type == "volume":
-            path = self._parts.volumes.path(mount.source, subpath=mount.subpath)
-        elif mount.type == "bind":
-            path = mount.source
-        else:
+        if mount.type not in ("volume", "bind"):
             return None
         try:
-            source = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            if mount.type == "volume":
+                source = self._parts.volumes.open(mount.source, mount.subpath)
+            else:
+                source = os.open(mount.source, os.O_PATH | os.O_CLOEXEC)
         except FileNotFoundError:
             return None  # it is made at the start
         if not mount.read_only:
