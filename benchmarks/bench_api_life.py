@@ -159,7 +159,7 @@ def main() -> None:
         daemon.close()
     finally:
         if daemon.process is not None and daemon.process.poll() is None:
-            daemon.kill()
+            daemon.close()
         shutil.rmtree(home, ignore_errors=True)
         shutil.rmtree(run, ignore_errors=True)
 

@@ -123,6 +123,20 @@ def test_images_commit_and_exec(daemon: Daemon) -> None:
     assert "delete" in [one["Action"] for one in events(daemon, since=begun, type=["image"])]
 
 
+def test_labels_cannot_speak_for_the_engine(daemon: Daemon) -> None:
+    """CVE-2026-53488 and its kin: what an image or a client writes into labels stays a label."""
+    labels = {"exitCode": "0", "name": "evil", "image": "evil", "signal": "0", "restart-policy": "always"}
+    container = daemon.create(
+        "sh", "-c", "exit 3", name="honest", host={"NetworkMode": "none"}, Labels=labels
+    )
+    daemon.post(f"/containers/{container}/start")
+    assert daemon.wait(container) == 3
+    die = events(daemon, container=[container], event=["die"])[0]["Actor"]["Attributes"]
+    assert (die["exitCode"], die["name"], die["image"]) == ("3", "honest", IMAGE)
+    assert daemon.get(f"/containers/{container}/json")["State"]["Status"] == "exited"
+    daemon.remove_all()
+
+
 def test_until_in_the_future_and_relative_times(daemon: Daemon) -> None:
     before = time.time()
     container = daemon.create("true")
