@@ -74,7 +74,7 @@ class FileContents:
         source = self._descriptor
         if entry.size <= _SMALL:
             if entry.size:
-                write_all(target, os.read(source, entry.size))
+                write_all(target, os.pread(source, entry.size, 0))
             return
         if os.fstat(source).st_blocks * 512 < entry.size:
             self._sparse(entry, target)

@@ -194,15 +194,65 @@ class Unpacker:
 
     def _file(self, directory: int, parts: Parts, entry: TarEntry, contents: Contents) -> None:
         fd, new = self._create(directory, parts, entry)
+        self._fill(fd, directory, parts[-1], entry, contents, new=new)
+
+    def begin(self, directory: int, parts: Parts, entry: TarEntry, contents: Contents) -> Callable[[], None]:
+        """Make a regular file that is empty yet; what is returned fills it, on any thread."""
+        fd, new = self._create(directory, parts, entry)
+        held = os.dup(directory)
+
+        def fill() -> None:
+            try:
+                self._fill(fd, held, parts[-1], entry, contents, new=new)
+            finally:
+                os.close(held)
+
+        return fill
+
+    def quick(self, directory: int, name: bytes, data: bytes, status: os.stat_result) -> bool:
+        """Make a small file that has no attributes; False where something has its name.
+
+        Half of what `cp` takes for many small files is spent here: nothing is made but system calls.
+        """
+        mode = status.st_mode & 0o7777
+        try:
+            fd = os.open(name, _CREATE, mode & 0o777, dir_fd=directory)
+        except FileExistsError:
+            return False
+        try:
+            if data and os.write(fd, data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+            made = os.fstat(fd)
+            owner = self._owner or (status.st_uid, status.st_gid)
+            if self._keep_owner and (made.st_uid, made.st_gid) != owner:
+                os.fchown(fd, *owner)
+                os.fchmod(fd, mode)
+            elif made.st_mode & 0o7777 != mode:
+                os.fchmod(fd, mode)
+            time = status.st_mtime_ns
+            os.utime(fd, ns=(time, time))
+        except BaseException:
+            _take_away(directory, name)
+            raise
+        finally:
+            os.close(fd)
+        return True
+
+    def enter(self, parts: Parts) -> int:
+        """The directory at `parts`; valid until another one is asked for."""
+        return self._places.directory(parts)
+
+    def _fill(
+        self, fd: int, directory: int, name: bytes, entry: TarEntry, contents: Contents, *, new: bool
+    ) -> None:
         try:
             contents.copy(entry, fd)
             self._dress(fd, entry, new=new)
             time = _time(entry)
             os.utime(fd, ns=(time, time))
         except BaseException:
-            if new:  # half a file is none
-                with contextlib.suppress(OSError):
-                    os.unlink(parts[-1], dir_fd=directory)
+            if new:
+                _take_away(directory, name)
             raise
         finally:
             os.close(fd)
@@ -371,6 +421,12 @@ def clean(unsafe_path: bytes) -> Parts:
         else:
             parts.append(part)
     return tuple(parts)
+
+
+def _take_away(directory: int, name: bytes) -> None:
+    """Half a file is none."""
+    with contextlib.suppress(OSError):
+        os.unlink(name, dir_fd=directory)
 
 
 def _same(one_directory: int, one: bytes, other_directory: int, other: bytes) -> bool:
