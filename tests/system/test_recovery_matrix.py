@@ -14,7 +14,7 @@ import signal
 import socket
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ class Stage:
         read_until(self.client, b"ready")
         until(lambda: b"deaf" in daemon.output(self.ids["stopping"]))
         self._behind("stopping", f"/containers/{self.ids['stopping']}/stop?t=30")
-        until(lambda: self.inspect("restarting")["RestartCount"] >= 4)
+        until(lambda: self.inspect("restarting")["RestartCount"] >= 3)
         until(lambda: self.state("restarting") == "restarting")
 
     def _make(self, name: str, script: str, **config: Any) -> None:
@@ -135,7 +135,7 @@ class Stage:
 
 
 @pytest.fixture
-def stage(own_daemon: Daemon) -> Iterator[Stage]:
+def stage(own_daemon: Daemon) -> Stage:
     return Stage(own_daemon)
 
 

@@ -46,6 +46,10 @@ def events_of(daemon: Daemon, container: str) -> list[str]:
     return [json.loads(line)["Action"] for line in text.splitlines()]
 
 
+def wait_running(daemon: Daemon, container: str) -> None:
+    until(lambda: status(daemon, container) == "running")
+
+
 def wait_restarting(daemon: Daemon, container: str, count: int) -> None:
     """Until it waits for a later restart: the delay is long enough to act in."""
     until(
@@ -194,7 +198,7 @@ def test_ended_while_no_daemon_lived(own_daemon: Daemon, tmp_path: Path) -> None
     )
     daemon.start()
     for name in ("always", "unless-stopped", "on-failure"):
-        until(lambda name=name: status(daemon, containers[name]) == "running")
+        wait_running(daemon, containers[name])
         assert inspect(daemon, containers[name])["RestartCount"] == 1
     assert status(daemon, containers["no"]) == "exited"
     assert status(daemon, stopped) == "exited"
@@ -224,7 +228,7 @@ def test_a_reboot(own_daemon: Daemon) -> None:
     shutil.rmtree(daemon.paths.containers_run)
     daemon.start()
     for name in ("always", "unless-stopped", "on-failure"):
-        until(lambda name=name: status(daemon, containers[name]) == "running")
+        wait_running(daemon, containers[name])
     until(lambda: status(daemon, stopped["always"]) == "running")
     until(lambda: status(daemon, joined) == "running")
     assert status(daemon, stopped["unless-stopped"]) == "exited"
