@@ -101,3 +101,21 @@ def test_frames_survive_any_cutting(frames: list[tuple[int, bytes]], step: int) 
         assert joined == b"".join(payload for number, payload in frames if number == stream)
     with pytest.raises(Corrupt):
         stdcopy.Decoder().feed(b"\x09\0\0\0\0\0\0\1x")
+
+
+def test_attributes_may_look_like_anything() -> None:
+    attributes = {"stream": "x", "a\n": '","stream":"', "time": "t\\"}
+    encoder = jsonlog.Encoder("stderr", attributes)
+    encoded = encoder.feed(b'one\n\\n\n","stream":"stdout"\n', jsonlog.timestamp(0)) * 2
+    batches, used = jsonlog.decode(encoded)
+    assert used == len(encoded)
+    assert [(one.stream, one.attributes) for one in batches] == [("stderr", attributes)] * len(batches)
+    assert b"".join(one.text for one in batches) == b'one\n\\n\n","stream":"stdout"\n' * 2
+
+
+def test_blocks_end_with_lines() -> None:
+    encoder = jsonlog.Encoder("stdout")
+    lines = b"".join(b"%d\n" % number for number in range(5000)) + b"x" * 16000 + b"\n"
+    encoded = encoder.feed(lines, jsonlog.timestamp(0))
+    assert len(encoded) > 3 * jsonlog.BLOCK
+    assert b"".join(one.text for one in jsonlog.decode(encoded)[0]) == lines
