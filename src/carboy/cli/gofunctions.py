@@ -12,6 +12,27 @@ if TYPE_CHECKING:
     Value = Any
 
 
+class Nil:
+    """A nil pointer: shown so, and false."""
+
+    def __str__(self) -> str:
+        return "<nil>"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+class NilList(list[str]):
+    """A list that is not there: empty, and null in JSON."""
+
+
+class NilMap(dict[str, str]):
+    """A mapping that is not there: empty, and null in JSON."""
+
+
+NIL, NIL_LIST, NIL_MAP = Nil(), NilList(), NilMap()
+
+
 def show(value: Value) -> str:
     """A value as Go's fmt prints it with %v."""
     if isinstance(value, str):
@@ -36,6 +57,8 @@ def truth(value: Value) -> bool:
 
 def to_json(value: Value) -> str:
     """Compact JSON as Go writes it: <, > and & escaped only by the browser's needs, so not here."""
+    if isinstance(value, Nil | NilList | NilMap):
+        return "null"
     if isinstance(value, dict):
         return "{" + ",".join(f"{document.scalar(key)}:{to_json(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
@@ -84,9 +107,9 @@ def _verb(flags: str, verb: str, value: Value) -> str:
         return f"%{flags}s" % document.scalar(show(value))
     if verb == "T":
         return f"%{flags}s" % _type_name(value)
-    if verb in "svt":
+    if verb == "v" or (verb == "s" and not isinstance(value, int | float)) or isinstance(value, bool):
         return f"%{flags}s" % show(value)
-    return f"%!{verb}({show(value)})"
+    return f"%!{verb}({_type_name(value)}={show(value)})"
 
 
 def _type_name(value: Value) -> str:
@@ -120,8 +143,40 @@ def _slice(value: Value, start: int = 0, end: int | None = None) -> Value:
     return value[start : len(value) if end is None else end]
 
 
+def _print(*values: Value) -> str:
+    """Go's Sprint: a space between two neighbours that are no strings."""
+    out = ""
+    for index, value in enumerate(values):
+        if index and not isinstance(value, str) and not isinstance(values[index - 1], str):
+            out += " "
+        out += show(value)
+    return out
+
+
+_HTML = {
+    "&": "&amp;",
+    "<": "&lt;",
+    ">": "&gt;",
+    '"': "&#34;",
+    "'": "&#39;",
+    "\0": "\N{REPLACEMENT CHARACTER}",
+}
+_JS = {"\\": "\\\\", "'": "\\'", '"': '\\"', "<": "\\u003C", ">": "\\u003E", "&": "\\u0026", "=": "\\u003D"}
+
+
+def _percent(byte: int) -> str:
+    letter = chr(byte)
+    plain = byte < 128 and (letter.isalnum() or letter in "-_.~")
+    return letter if plain else "+" if letter == " " else f"%{byte:02X}"
+
+
 def _title(text: str) -> str:
-    return " ".join(word[:1].upper() + word[1:] for word in text.split(" "))
+    """Capitals after everything that is no letter, digit or underscore, as Go's strings.Title."""
+    before = " " + text
+    return "".join(
+        letter if previous.isalnum() or previous == "_" else letter.upper()
+        for previous, letter in zip(before, text, strict=False)
+    )
 
 
 FUNCTIONS: dict[str, Callable[..., Value]] = {
@@ -132,10 +187,15 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
     "upper": lambda text: text.upper(),
     "lower": lambda text: text.lower(),
     "title": _title,
-    "len": lambda value: len(value if value is not None else ()),
+    "len": lambda value: len(
+        value.encode() if isinstance(value, str) else value if value is not None else ()
+    ),
     "truncate": lambda text, count: text[:count],
     "pad": lambda text, before, after: " " * before + text + " " * after if text else text,
-    "print": lambda *values: "".join(show(value) for value in values),
+    "print": _print,
+    "html": lambda text: "".join(_HTML.get(letter, letter) for letter in show(text)),
+    "js": lambda text: "".join(_JS.get(letter, letter) for letter in show(text)),
+    "urlquery": lambda text: "".join(map(_percent, show(text).encode())),
     "println": lambda *values: " ".join(show(value) for value in values) + "\n",
     "printf": _printf,
     "eq": _compare(lambda a, b: a == b),
@@ -149,3 +209,10 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
     "not": lambda value: not truth(value),
     "slice": _slice,
 }
+
+HEADER_FUNCTIONS: dict[str, Callable[..., Value]] = {
+    **FUNCTIONS,
+    **dict.fromkeys(("json", "lower", "upper", "title"), lambda text: text),
+    "truncate": lambda text, _count: text,
+}
+"""In a table's header, where a field is its name."""

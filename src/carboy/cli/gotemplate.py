@@ -2,7 +2,8 @@
 
     text {{.Field.Sub}} {{json .}} {{.A | upper}} {{index .M "k"}} {{printf "%s" .X}}
     {{if p}}..{{else if q}}..{{else}}..{{end}}  {{range $i, $e := .L}}..{{else}}..{{end}}
-    {{with .X}}..{{end}}  {{$v := .X}}  {{- trims -}}  {{/* comment */}}
+    {{with .X}}..{{end}}  {{$v := .X}}  {{- trims -}}  {{/* comment */}}  {{break}} {{continue}}
+    {{define "n"}}..{{end}}  {{template "n" .X}}  {{block "n" .X}}..{{end}}
 
 Source ─▶ tokens ─▶ tree (nested tuples) ─▶ text.  Values are those of JSON.  No `re`: the
 command line's budget has no room for its import.
@@ -10,12 +11,12 @@ command line's budget has no room for its import.
 
 from __future__ import annotations
 
-from carboy.cli.gofunctions import FUNCTIONS, show, truth
+from carboy.cli.gofunctions import FUNCTIONS, HEADER_FUNCTIONS, Nil, show, truth
 from carboy.errors import InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     Token = tuple[str, str]
@@ -30,6 +31,16 @@ class TemplateError(InvalidArgument):
 
     def __init__(self, message: str) -> None:
         super().__init__(f"template parsing error: {message}")
+        self.reason = message
+        self.exit_code = 1
+
+
+class _Leave(Exception):
+    """A loop's `break` or `continue`."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__(word)
+        self.word = word
 
 
 class _NoField(Exception):
@@ -39,7 +50,8 @@ class _NoField(Exception):
 class Fields(dict[str, "Value"]):
     """A mapping with methods, which templates call with arguments: {{.Label "name"}}.
 
-    With `other` every field exists: what it answers for those that do not.
+    `zero` holds what fields are that the document may leave out.  With `other` every field exists: what
+    it answers for those that do not.
     """
 
     def __init__(
@@ -47,8 +59,11 @@ class Fields(dict[str, "Value"]):
         fields: dict[str, Any],
         methods: dict[str, Callable[[str], str]],
         other: Callable[[str], str] | None = None,
+        *,
+        zero: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(fields)
+        self.zero = zero or {}
         self.methods = methods
         self.other = other
 
@@ -58,15 +73,23 @@ class Template:
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self._tree, ending = _Parser(_split(source)).block(0)
-        if ending:
-            raise TemplateError(f"unexpected {{{{{ending}}}}}")
+        try:
+            parser = _Parser(_split(source))
+            self._tree, ending = parser.block(0)
+            if ending:
+                raise TemplateError(f"unexpected {{{{{ending}}}}}")
+        except TemplateError as error:
+            raise TemplateError("template: :1: " + error.reason) from error
+        self._defined = parser.defined
 
-    def render(self, value: Value) -> str:
-        """The text for a value."""
-        out: list[str] = []
-        _Run(value, out, self._source).nodes(self._tree, value)
-        return "".join(out)
+    def render(self, value: Value, *, header: bool = False) -> str:
+        """The text for a value; a `header` keeps its words whatever functions are applied to them."""
+        run = _Run(value, self._source, self._defined, HEADER_FUNCTIONS if header else FUNCTIONS)
+        try:
+            run.nodes(self._tree, value)
+        except _Leave as leave:
+            raise TemplateError(f"template: :1: {{{{{leave.word}}}}} outside {{{{range}}}}") from leave
+        return "".join(run.out)
 
 
 def _split(source: str) -> list[Token]:
@@ -109,7 +132,7 @@ def _action_end(source: str, position: int) -> int:
         elif source.startswith("}}", position):
             return position
         position += 1
-    raise TemplateError("template: :1: unclosed action: }} is missing")
+    raise TemplateError("unclosed action: }} is missing")
 
 
 def _tokens(action: str) -> list[Token]:
@@ -184,6 +207,7 @@ class _Parser:
 
     def __init__(self, parts: list[Token]) -> None:
         self.parts = parts[::-1]
+        self.defined: dict[str, list[Node]] = {}
 
     def block(self, depth: int) -> tuple[list[Node], str]:
         """Nodes up to end or else; the word that ended the block, "" at the end of the template."""
@@ -200,9 +224,27 @@ class _Parser:
                 return nodes, text
             if word in ("if", "range", "with"):
                 nodes.append(self.control(word, text[len(word) :], depth))
+            elif word in ("define", "block", "template"):
+                nodes += self.named(word, text[len(word) :].strip(), depth)
+            elif text in ("break", "continue"):
+                nodes.append((text,))
             else:
                 nodes.append(("print", *_pipeline(text)))
         return nodes, ""
+
+    def named(self, word: str, text: str, depth: int) -> list[Node]:
+        """`define` and `block` keep their body under a name; `block` and `template` use it."""
+        end = _string_end(text, 0) if text[:1] in ('"', "`") else 0
+        if not end:
+            raise TemplateError(f"unexpected {text!r} in {word} clause")
+        name, argument = _unquote(text[:end]), text[end:].strip()
+        if word != "template":
+            body, ending = self.block(depth + 1)
+            if ending != "end":
+                raise TemplateError(f"{{{{{word}}}}} has no {{{{end}}}}")
+            self.defined.setdefault(name, body)
+        pipe: Node = _pipeline(argument)[1] if argument else ("constant", None)
+        return [] if word == "define" else [("template", name, pipe)]
 
     def control(self, word: str, condition: str, depth: int) -> Node:
         if not condition.strip():
@@ -303,9 +345,18 @@ def _number(text: str) -> int | float:
 class _Run:
     """One rendering: the output and the variables."""
 
-    def __init__(self, root: Value, out: list[str], source: str) -> None:
+    def __init__(
+        self,
+        root: Value,
+        source: str,
+        defined: dict[str, list[Node]],
+        functions: dict[str, Callable[..., Value]],
+    ) -> None:
         self.source = source
-        self.out = out
+        self.defined = defined
+        self.functions = functions
+        self.out: list[str] = []
+        self.depth = 0
         self.variables: dict[str, Value] = {"$": root}
 
     def nodes(self, nodes: list[Node], dot: Value) -> None:
@@ -318,8 +369,23 @@ class _Run:
                     self.variables[node[1][0]] = value
                 else:
                     self.out.append(show(value))
+            elif node[0] == "template":
+                self.template(node[1], self.value(node[2], dot))
+            elif node[0] in ("break", "continue"):
+                raise _Leave(node[0])
             else:
                 self.control(node, dot)
+
+    def template(self, name: str, dot: Value) -> None:
+        if name not in self.defined:
+            raise TemplateError(f'template "{name}" not defined')
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise TemplateError("templates use each other too deeply")
+        outer, self.variables = self.variables, {"$": dot}
+        self.nodes(self.defined[name], dot)
+        self.variables = outer
+        self.depth -= 1
 
     def control(self, node: Node, dot: Value) -> None:
         word, names, pipe, body, otherwise = node
@@ -351,7 +417,11 @@ class _Run:
                 self.variables[names[-1]] = item
             if len(names) == 2:
                 self.variables[names[0]] = key
-            self.nodes(body, item)
+            try:
+                self.nodes(body, item)
+            except _Leave as leave:
+                if leave.word == "break":
+                    break
         if not items:
             self.nodes(otherwise, dot)
 
@@ -401,13 +471,15 @@ class _Run:
             return self.value(terms[0], dot)
         arguments = [*(self.value(term, dot) for term in terms[1:]), *piped]
         try:
-            return FUNCTIONS[terms[0][1]](*arguments)
+            return self.functions[terms[0][1]](*arguments)
         except (TypeError, ValueError, IndexError, AttributeError) as error:
             raise TemplateError(f"error calling {terms[0][1]}: {error}") from error
 
 
 def _field(value: Value, name: str) -> Value:
     if isinstance(value, dict):
+        if isinstance(value, Fields) and name in value.zero and value.get(name) is None:
+            return value.zero[name]
         if name in value:
             return value[name]
         if isinstance(value, Fields) and value.other is not None:
@@ -417,6 +489,6 @@ def _field(value: Value, name: str) -> Value:
             if key.lower() == name.lower():
                 return value[key]
         raise _NoField(f'map has no entry for key "{name}"')
-    if value is None:
+    if value is None or isinstance(value, Nil):
         raise _NoField(f"nil pointer evaluating .{name}")
     raise _NoField(f"can't evaluate field {name} in {show(value)[:60]}")

@@ -48,30 +48,40 @@ def show_all(session: Session, parsed: Parsed, kinds: tuple[str, ...]) -> int:
     """The document of every object named, as one list; those that are missing are told afterwards."""
     found: list[Json] = []
     failures: list[str] = []
+    size, platform, template = parsed.flag("size"), parsed.text("platform"), parsed.text("format")
     for name in parsed.arguments:
         try:
-            found.append(
-                find(session, name, kinds, size=parsed.flag("size"), platform=parsed.text("platform"))
-            )
+            found.append(find(session, name, kinds, size=size, platform=platform, template=template))
         except ServerError as error:
             failures.append(f"Error response from daemon: {error}" if error.status else f"Error: {error}")
-    show(session, found, parsed.text("format"))
+    show(session, found, template)
     for failure in failures:
         session.fail(failure)
     return 1 if failures else 0
 
 
 def find(
-    session: Session, name: str, kinds: tuple[str, ...], *, size: bool = False, platform: str = ""
+    session: Session,
+    name: str,
+    kinds: tuple[str, ...],
+    *,
+    size: bool = False,
+    platform: str = "",
+    template: str = "",
 ) -> Json:
-    """The document of the first kind of object that has this name."""
+    """The document of the first kind of object that has this name; for a template with optional fields."""
     for kind in kinds:
         path = f"/{TYPES[kind]}/{name}" + ("/json" if kind in ("container", "image") else "")
         query: tuple[tuple[str, str], ...] = (("size", "1"),) if size and kind == "container" else ()
         if platform and kind == "image":
             query = (("platform", platform_document(platform)),)
         try:
-            return session.client.get_object(path, query)
+            found = session.client.get_object(path, query)
+            if template in ("", "json"):
+                return found
+            from carboy.cli.optionalfields import typed
+
+            return typed(kind, found)
         except ServerError as error:
             if error.status != 404 or len(kinds) == 1:
                 raise
@@ -91,9 +101,13 @@ def show(session: Session, found: list[Json], template: str) -> None:
 
         session.out(to_json(list(found)))
         return
-    from carboy.cli.gotemplate import Template
+    from carboy.cli.gotemplate import Template, TemplateError
 
-    parsed = Template(template.replace("\\t", "\t").replace("\\n", "\n"))
+    try:
+        parsed = Template(template)  # taken as it is: unlike lists, Docker's inspect knows no \t
+    except TemplateError as error:
+        error.exit_code = 64  # as Docker's
+        raise
     for item in found:
         session.out(parsed.render(item))
 

@@ -66,7 +66,8 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except CarboyError as error:
-        return _fail(_worded(error), 125 if name == "run" else 1, debug=debug)
+        code = 125 if name == "run" else getattr(error, "exit_code", 1)
+        return _fail(_worded(error), code, debug=debug)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}", 125 if name == "run" else 1, debug=debug)

@@ -83,11 +83,10 @@ def _templated(rows: list[Row], columns: tuple[tuple[str, str], ...], template: 
     if not with_header:
         return lines
     named = dict(columns)
-    header = parsed.render(
-        Fields(
-            {}, {"Label": _label_header}, lambda name: named.get(name) or HEADERS.get(name) or name.upper()
-        )
+    heading = Fields(
+        {}, {"Label": _label_header}, lambda name: named.get(name) or HEADERS.get(name) or name.upper()
     )
+    header = parsed.render(heading, header=True)
     return align([line.split("\t") for line in (header, *lines)])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from carboy.cli.gotemplate import Template, TemplateError
+from carboy.cli.optionalfields import typed
 
 DATA = {
     "Name": "/web",
@@ -35,7 +36,7 @@ CASES = [
     ("{{$s := .State}}{{$s.Status}}{{$.Name}}", "running/web"),
     ('{{index .Map "k"}}{{index .List 1}}', "vb"),
     ('{{join .List ","}}', "a,b"),
-    ("{{.Name | upper | lower | title}}", "/web"),
+    ("{{.Name | upper | lower | title}}", "/Web"),
     ("{{len .List}}{{len .Name}}", "24"),
     ('{{printf "%s-%d-%v-%q|%5s|%-3d|" .Name 7 .List "x" "r" 2}}', '/web-7-[a b]-"x"|    r|2  |'),
     ('{{println .Name}}{{print "a" 1}}', "/web\na1"),
@@ -67,3 +68,47 @@ def test_rendering(source: str, expected: str) -> None:
 def test_mistakes_are_template_errors(source: str) -> None:
     with pytest.raises(TemplateError):
         Template(source).render(DATA)
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ('{{define "x"}}[{{.}}]{{end}}{{template "x" .A}}', "[1]"),
+        ('{{block "x" .A}}({{.}}){{end}}', "(1)"),
+        ("{{range .L}}{{if eq . 2}}{{break}}{{end}}{{.}}{{end}}", "1"),
+        ("{{range .L}}{{if eq . 2}}{{continue}}{{end}}{{.}}{{end}}", "13"),
+        ('{{print 1 2}} {{print "a" 1}} {{print "a" "b"}}', "1 2 a1 ab"),
+        ('{{html "<a>"}} {{urlquery "a b&c"}}', "&lt;a&gt; a+b%26c"),
+        ('{{printf "%d" "x"}} {{printf "%s" 1}} {{printf "%T" .A}}', "%!d(string=x) %!s(int=1) int"),
+        ('{{title "a/b c_d"}} {{len "é"}}', "A/B C_d 2"),
+    ],
+)
+def test_more_of_go(template: str, expected: str) -> None:
+    assert Template(template).render({"A": 1, "L": [1, 2, 3]}) == expected
+
+
+@pytest.mark.parametrize(
+    "template", ["{{break}}", '{{template "x"}}', "{{define}}", '{{define "x"}}', "{{block}}"]
+)
+def test_what_go_refuses_too(template: str) -> None:
+    with pytest.raises(TemplateError):
+        Template(template).render({})
+
+
+def test_templates_that_use_themselves_end() -> None:
+    with pytest.raises(TemplateError, match="too deeply"):
+        Template('{{define "x"}}{{template "x"}}{{end}}{{template "x"}}').render({})
+
+
+def test_optional_fields_have_zero_values() -> None:
+    document = typed("container", {"State": {"Status": "running"}, "Config": {"Labels": None, "Cmd": ["x"]}})
+    shown = Template(
+        "{{.State.Health}} {{json .State.Health}} {{if .State.Health}}a{{else}}none{{end}} "
+        "{{.Config.Labels}} {{json .Config.Labels}} {{.Config.Shell}} {{.Config.Cmd}} {{.SizeRw}}"
+    ).render(document)
+    assert shown == "<nil> null none map[] null [] [x] <nil>"
+    assert Template("{{json .}}").render(document) == (
+        '{"State":{"Status":"running"},"Config":{"Labels":null,"Cmd":["x"]}}'
+    )
+    with pytest.raises(TemplateError, match="map has no entry"):
+        Template("{{.State.Nope}}").render(document)
