@@ -89,7 +89,8 @@ def test_states_of_an_exec(daemon: Daemon, container: str) -> None:
     assert daemon.get(f"/containers/{container}/json")["ExecIDs"] == [exec_id]
     with open_hijacked(daemon, start, {}) as connection:
         assert daemon.get(path)["Running"] is True
-        assert daemon.get(path)["Pid"] > 0
+        while not daemon.get(path)["Pid"]:
+            time.sleep(0.01)
         assert error(daemon, start, {}) == (409, f"Error: Exec command {exec_id} is already running")
         connection.sendall(b"\n")
         assert read_all(connection) == b""

@@ -89,7 +89,7 @@ class Execs:
                 raise Conflict(f"Error: Exec command {exec_id} has already run")
             if one.started:
                 raise Conflict(f"Error: Exec command {exec_id} is already running")
-            one.started = True
+            one.started = one.running = True  # from the answer on, whenever its stream arrives
         if console_size is not None:
             one.size = console_size
         if not detach:
@@ -104,7 +104,6 @@ class Execs:
         """Have the monitor start the program; raises what it said."""
         config = one.config
         self._emit(one, f"exec_start: {' '.join(config.cmd)}")
-        one.running = True
         try:
             reply = self._containers.channel(one.container).request(
                 "exec",
@@ -121,7 +120,6 @@ class Execs:
                 cols=one.size[1],
             )
         except BaseException as error:
-            one.running = False
             self._finish(one, _exit_code_of(error))
             raise
         one.pid = int(reply["pid"])
@@ -218,13 +216,12 @@ class Execs:
             one = self._execs.get(exec_id)
         if one is None:
             return
-        one.running = False
         self._finish(one, exit_code)
         self._emit(one, "exec_die", {"exitCode": str(exit_code)})
 
     @staticmethod
     def _finish(one: Exec, exit_code: int) -> None:
-        one.exit_code = exit_code
+        one.running, one.exit_code = False, exit_code
         with contextlib.suppress(ValueError):
             one.container.exec_ids.remove(one.id)
 
