@@ -4,20 +4,18 @@ Two wire forms: `{"label": {"a=b": true}}` (since API 1.22) and `{"label": ["a=b
 A filter's values are alternatives, except where a method says that all must hold.
 """
 
-import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 import msgspec
 
 from carboy.errors import InvalidArgument
+from carboy.formats.linearpattern import Pattern
 
 _decoder = msgspec.json.Decoder(dict[str, dict[str, bool] | list[str]])
 
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
-
-MAX_PATTERN = 1024
-"""Characters of a pattern; longer ones are compared literally."""
 
 
 class Filters:
@@ -117,19 +115,18 @@ def _has_label(wanted: str, labels: Mapping[str, str]) -> bool:
     return key in labels and (not equals or labels[key] == value)
 
 
-_DANGEROUS = re.compile(r"\)[+*{?]|\\\d|\(\?|[+*{](?:.*[+*{]){3}", re.DOTALL)
-"""Repeated groups, back references, extensions, many repetitions: slow in Python's matcher, not in Go's.
-
-Such patterns are looked for as they are.
-"""
-
-
 def _found(pattern: str, value: str) -> bool:
     if pattern == value:
         return True
-    if len(pattern) > MAX_PATTERN or _DANGEROUS.search(pattern):
+    if pattern.replace("-", "").replace("_", "").isalnum():  # plain text: the usual case
         return pattern in value
     try:
-        return re.search(pattern, value) is not None
-    except (re.error, RecursionError, OverflowError):
+        return compiled(pattern).found_in(value)
+    except InvalidArgument:
         return False
+
+
+@lru_cache(maxsize=64)
+def compiled(pattern: str) -> Pattern:
+    """A client's pattern, kept: a listing asks for every object."""
+    return Pattern(pattern)
