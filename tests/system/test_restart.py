@@ -47,7 +47,7 @@ def events_of(daemon: Daemon, container: str) -> list[str]:
 
 
 def wait_running(daemon: Daemon, container: str) -> None:
-    until(lambda: status(daemon, container) == "running")
+    until(lambda: status(daemon, container) == "running", 25)
 
 
 def wait_restarting(daemon: Daemon, container: str, count: int) -> None:
@@ -229,8 +229,8 @@ def test_a_reboot(own_daemon: Daemon) -> None:
     daemon.start()
     for name in ("always", "unless-stopped", "on-failure"):
         wait_running(daemon, containers[name])
-    until(lambda: status(daemon, stopped["always"]) == "running")
-    until(lambda: status(daemon, joined) == "running")
+    wait_running(daemon, stopped["always"])
+    wait_running(daemon, joined)
     assert status(daemon, stopped["unless-stopped"]) == "exited"
     found = inspect(daemon, containers["no"])["State"]
     assert (found["Status"], found["ExitCode"]) == ("exited", 255)

@@ -409,12 +409,13 @@ class Lifecycle:
                 return
             try:
                 self.start(container, again=True)
-            except (Unavailable, Conflict) as error:
-                # A full disk, a spawner that died, a container to join that does not run yet.
-                _log.warning("restart of container %s: %s; it is tried again", container.id[:12], error)
-                self._restart_later(container)
-            except CarboyError:
-                _log.exception("restart of container %s", container.id[:12])
+            except CarboyError as error:
+                # A full disk, a spawner that died, a container to join that does not run yet: it may go
+                # well the next time.  No such program: it will not.
+                again = error.status == Conflict.status or error.status >= Internal.status
+                _log.warning("restart of container %s: %s", container.id[:12], error)
+                if again:
+                    self._restart_later(container)
 
     def _restart_later(self, container: Container) -> None:
         document = container.document
