@@ -45,7 +45,7 @@ async def start(call: Call) -> Answer:
             "starting container with non-empty request body was deprecated "
             "since API v1.22 and removed in v1.24"
         )
-    await call.run(lambda: call.backends.containers.start(ref))
+    await call.run_slow(lambda: call.backends.containers.start(ref))
     return NO_CONTENT
 
 
@@ -73,21 +73,21 @@ async def kill(call: Call) -> Answer:
 async def pause(call: Call) -> Answer:
     """`POST /containers/{id}/pause`"""
     ref = call.variable("id")
-    await call.run(lambda: call.backends.containers.pause(ref))
+    await call.run_slow(lambda: call.backends.containers.pause(ref))
     return NO_CONTENT
 
 
 async def unpause(call: Call) -> Answer:
     """`POST /containers/{id}/unpause`"""
     ref = call.variable("id")
-    await call.run(lambda: call.backends.containers.unpause(ref))
+    await call.run_slow(lambda: call.backends.containers.unpause(ref))
     return NO_CONTENT
 
 
 async def rename(call: Call) -> Answer:
     """`POST /containers/{id}/rename`"""
     ref, name = call.variable("id"), call.query.text("name")
-    await call.run(lambda: call.backends.containers.rename(ref, name))
+    await call.run_slow(lambda: call.backends.containers.rename(ref, name))
     return NO_CONTENT
 
 

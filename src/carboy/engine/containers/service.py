@@ -171,6 +171,9 @@ class Containers:
     def start(self, unsafe_ref: str) -> None:
         """Start; NotModified when it runs already."""
         container = self.find(unsafe_ref)
+        if container.state is State.RUNNING:
+            # Without the lock: a stop may hold it for as long as its time-out says.
+            raise NotModified(f"container {container.name} is running already")
         with container.operation:
             self.lifecycle.cancel_restart(container)
             try:
