@@ -25,14 +25,13 @@ from typing import Protocol
 
 from carboy.digest import Digest
 from carboy.errors import Corrupt, NotFound, Unavailable
-from carboy.formats.erofs import write_index
-from carboy.formats.layertree import Node, build_tree, walk
+from carboy.formats.layertree import build_tree, walk
 from carboy.formats.tar import scan
 from carboy.linux import layers as linux_layers
 from carboy.linux import tree as linux_tree
 from carboy.store.intake import TAR_NAME, Intake, Reader, sync_directory
+from carboy.store.layerdrivers import DirectoryDriver, Driver, ErofsDriver, LayerTar, read_whole, write_synced
 from carboy.store.paths import Paths
-from carboy.store.treewriter import write_tree
 
 SIZE_LIMIT = 1 << 40
 _READ = os.O_RDONLY | os.O_CLOEXEC
@@ -110,14 +109,6 @@ class LayerStore(Protocol):
         ...
 
 
-class _Driver(Protocol):
-    """What the two kinds of store do differently."""
-
-    def prepare(self, path: str, tar_fd: int, root: Node, size: int, diff_id: Digest) -> None: ...
-    def check(self, path: str, tar_fd: int, root: Node, size: int, diff_id: Digest) -> None: ...
-    def mount(self, path: str) -> int: ...
-
-
 def _no_step(_name: str) -> None:
     """Tests of sudden death are told of each step."""
 
@@ -125,7 +116,7 @@ def _no_step(_name: str) -> None:
 class _Layers:
     """The store, less its driver."""
 
-    def __init__(self, paths: Paths, driver: _Driver, on_step: Callable[[str], None]) -> None:
+    def __init__(self, paths: Paths, driver: Driver, on_step: Callable[[str], None]) -> None:
         self._paths = paths
         self._driver = driver
         self._step = on_step
@@ -169,10 +160,10 @@ class _Layers:
         if self.exists(diff_id):
             return layer
         self._step("written")
-        self._driver.prepare(intake.path, intake.fd, root, size, diff_id)
+        self._driver.prepare(intake.path, LayerTar(intake.fd, size, root, diff_id))
         implied = b"\0".join(path for path, node in walk(root) if node.implied and path)
         if implied:
-            _write_synced(f"{intake.path}/{_IMPLIED_NAME}", implied)
+            write_synced(f"{intake.path}/{_IMPLIED_NAME}", implied)
         self._step("indexed")
         sync_directory(intake.path)
         self._step("synced")
@@ -190,11 +181,10 @@ class _Layers:
     def implied(self, diff_id: Digest) -> list[bytes]:
         """Paths that the layer implies; most layers have none."""
         try:
-            return [
-                path for path in _read(f"{self._paths.layer(diff_id)}/{_IMPLIED_NAME}").split(b"\0") if path
-            ]
+            paths = read_whole(f"{self._paths.layer(diff_id)}/{_IMPLIED_NAME}")
         except FileNotFoundError:
             return []
+        return [path for path in paths.split(b"\0") if path]
 
     def _publish(self, path: str, diff_id: Digest) -> None:
         with self._lock:
@@ -235,7 +225,7 @@ class _Layers:
                     f"layer {diff_id}: its tar has changed on disk (digest {actual}); fetch it again"
                 )
             root = build_tree(scan(lambda offset, count: os.pread(fd, count, offset)))
-            self._driver.check(self._paths.layer(diff_id), fd, root, size, diff_id)
+            self._driver.check(self._paths.layer(diff_id), LayerTar(fd, size, root, diff_id))
         finally:
             os.close(fd)
 
@@ -280,14 +270,14 @@ class ErofsLayers(_Layers):
     """A LayerStore whose layers are mounted from their tars (kernel 6.12 or newer, real root)."""
 
     def __init__(self, paths: Paths, *, on_step: Callable[[str], None] = _no_step) -> None:
-        super().__init__(paths, _ErofsDriver(), on_step)
+        super().__init__(paths, ErofsDriver(), on_step)
 
 
 class DirectoryLayers(_Layers):
     """A LayerStore that extracts."""
 
     def __init__(self, paths: Paths, *, on_step: Callable[[str], None] = _no_step) -> None:
-        super().__init__(paths, _DirectoryDriver(), on_step)
+        super().__init__(paths, DirectoryDriver(), on_step)
 
 
 def open_layers(paths: Paths) -> LayerStore:
@@ -301,181 +291,6 @@ def sweep_ingest(paths: Paths) -> None:
     """Remove what an earlier life left unfinished.  Call it at start, before anything is ingested."""
     for name in os.listdir(paths.ingest):
         _remove_directory(paths.ingest, name)
-
-
-class _ErofsDriver:
-    """meta.erofs beside the tar."""
-
-    def prepare(self, path: str, tar_fd: int, root: Node, size: int, diff_id: Digest) -> None:
-        """Write the index; and sparse.data when it needs one."""
-        with _SparseData(f"{path}/sparse.data", tar_fd) as sparse:
-            image = _index(root, size, diff_id, sparse)
-        _write_synced(f"{path}/meta.erofs", image)
-
-    def check(self, path: str, tar_fd: int, root: Node, size: int, diff_id: Digest) -> None:
-        """Make the index again, compare."""
-        scratch = f"{path}/.verify-{secrets.token_hex(4)}"
-        try:
-            with _SparseData(scratch, tar_fd) as sparse:
-                image = _index(root, size, diff_id, sparse)
-            self._require(_same_bytes(f"{path}/meta.erofs", image), "meta.erofs", diff_id)
-            if os.path.exists(scratch):
-                self._require(_same_sparse(f"{path}/sparse.data", scratch), "sparse.data", diff_id)
-        finally:
-            if os.path.exists(scratch):
-                os.unlink(scratch)
-
-    @staticmethod
-    def _require(same: bool, name: str, diff_id: Digest) -> None:
-        if not same:
-            raise Corrupt(f"layer {diff_id}: {name} does not belong to its tar; fetch it again")
-
-    def mount(self, path: str) -> int:
-        """A detached EROFS mount."""
-        opened: list[int] = []
-        try:
-            for name in ("meta.erofs", TAR_NAME, "sparse.data"):
-                try:
-                    opened.append(os.open(f"{path}/{name}", _READ))
-                except FileNotFoundError:
-                    if name != "sparse.data":
-                        raise Corrupt(
-                            f"layer {os.path.basename(path)}: {name} is missing; fetch it again"
-                        ) from None
-            return linux_layers.mount_erofs(opened[0], opened[1:])
-        finally:
-            for fd in opened:
-                os.close(fd)
-
-
-class _DirectoryDriver:
-    """tree/ beside the tar."""
-
-    def prepare(self, path: str, tar_fd: int, root: Node, size: int, diff_id: Digest) -> None:  # noqa: ARG002
-        """Extract."""
-        os.mkdir(f"{path}/tree", 0o700)
-        fd = os.open(f"{path}/tree", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            write_tree(root, tar_fd, fd)
-        finally:
-            os.close(fd)
-        os.sync()
-
-    def check(self, path: str, tar_fd: int, root: Node, size: int, diff_id: Digest) -> None:  # noqa: ARG002
-        """The extracted tree must at least be there; what it holds is not compared."""
-        if not os.path.isdir(f"{path}/tree"):
-            raise Corrupt(f"layer {diff_id}: its tree is missing; fetch it again")
-
-    def mount(self, path: str) -> int:
-        """A descriptor of the directory."""
-        return os.open(f"{path}/tree", os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-
-
-class _SparseData:
-    """The second data file, made when the first file is put into it."""
-
-    def __init__(self, path: str, tar_fd: int) -> None:
-        self._path = path
-        self._tar_fd = tar_fd
-        self._fd = -1
-        self.size = 0
-
-    def __enter__(self) -> _SparseData:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        if self._fd >= 0:
-            os.fsync(self._fd)
-            os.close(self._fd)
-
-    def add(self, node: Node, alignment: int) -> int:
-        """Lay a sparse file out; returns where its first byte is."""
-        if self._fd < 0:
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._fd = os.open(self._path, flags, 0o600)
-        base = -(-self.size // alignment) * alignment
-        self.size = base + -(-node.size // alignment) * alignment
-        if self.size >= 1 << 41:
-            raise Corrupt("layer: its sparse files are too large to be indexed (2 TiB)")
-        os.ftruncate(self._fd, self.size)
-        where = node.data_offset
-        for offset, length in node.segments or ():
-            os.lseek(self._fd, base + offset, os.SEEK_SET)
-            while length:
-                done = os.sendfile(self._fd, self._tar_fd, where, min(length, _HASH))
-                if not done:
-                    raise Corrupt("layer: the tar ends inside a sparse file")
-                where += done
-                length -= done
-        return base
-
-
-def _index(root: Node, size: int, diff_id: Digest, sparse: _SparseData) -> bytes:
-    return write_index(
-        root,
-        tar_size=size,
-        uuid=bytes.fromhex(diff_id.hex[:32]),
-        copy_sparse=sparse.add,
-        sparse_size=lambda: sparse.size,
-    )
-
-
-def _write_synced(path: str, data: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
-
-
-def _same_bytes(path: str, expected: bytes) -> bool:
-    try:
-        return os.path.getsize(path) == len(expected) and _read(path) == expected
-    except FileNotFoundError:
-        return False
-
-
-def _same_sparse(path: str, other_path: str) -> bool:
-    """Compare where either has data: the files may be terabytes of holes."""
-    try:
-        fd = os.open(path, _READ)
-    except FileNotFoundError:
-        return False
-    other = os.open(other_path, _READ)
-    try:
-        if os.fstat(fd).st_size != os.fstat(other).st_size:
-            return False
-        return all(
-            os.pread(fd, size, offset) == os.pread(other, size, offset)
-            for place in (fd, other)
-            for offset, size in _data_in(place)
-        )
-    finally:
-        os.close(fd)
-        os.close(other)
-
-
-def _data_in(fd: int) -> Iterator[tuple[int, int]]:
-    """(offset, size) of the parts of a file that are no holes, in bounded pieces."""
-    end = 0
-    while True:
-        try:
-            start = os.lseek(fd, end, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                return
-            raise
-        end = os.lseek(fd, start, os.SEEK_HOLE)
-        for offset in range(start, end, _HASH):
-            yield offset, min(_HASH, end - offset)
 
 
 def _hash(fd: int, size: int) -> Digest:
