@@ -8,7 +8,7 @@ import pytest
 
 from carboy.errors import Conflict, Unsupported
 from carboy.runtime import cgroups
-from carboy.runtime.cgroups import group as group_module
+from carboy.runtime.cgroups import oom
 from suites.cgroups import CgroupContract
 from support.cgroup2 import Tree
 
@@ -158,7 +158,7 @@ def test_memory_kills_are_watched_by_the_file_of_events(tree: Tree) -> None:
     found = group.watch_oom()
     assert found is not None
     fd, events = found
-    assert events == group_module.EPOLLPRI
+    assert events == oom.EPOLLPRI
     cgroups.drain_oom(fd)
     os.close(fd)
     group.delete()

@@ -12,8 +12,9 @@ and `group.py` (the executor).
 
 from __future__ import annotations
 
-from carboy.runtime.cgroups.group import Cgroup, Machine, drain_oom
+from carboy.runtime.cgroups.group import Cgroup, Machine
 from carboy.runtime.cgroups.hierarchy import Layout, read_layout, resolve_path
+from carboy.runtime.cgroups.oom import drain_oom
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,14 +11,14 @@ import errno
 import os
 import signal
 
-from carboy.errors import Conflict, Internal, InvalidArgument, PermissionDenied, Unavailable, Unsupported
+from carboy.errors import Conflict, Unavailable, Unsupported
 from carboy.runtime.cgroups import devices as device_rules
-from carboy.runtime.cgroups import settings, statistics
-from carboy.runtime.cgroups.hierarchy import missing, split_path
+from carboy.runtime.cgroups import oom, settings, statistics
+from carboy.runtime.cgroups.directories import into, join, process_ids, remove_below, walk
+from carboy.runtime.cgroups.hierarchy import missing, refused, split_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from carboy.runtime.cgroups.hierarchy import Directory, Hierarchy, Layout
@@ -96,7 +96,7 @@ class Cgroup:
             directory = hierarchy.root()
             try:
                 for name in split_path(self.path):
-                    directory = _into(directory, name)
+                    directory = into(directory, name)
             except FileNotFoundError:
                 continue
             self._members[id(hierarchy)] = (hierarchy, directory)
@@ -122,24 +122,10 @@ class Cgroup:
         known = self._members.get(id(hierarchy))
         if known is not None:
             return known[1]
-        directory = hierarchy.root()
-        names = split_path(self.path)
         try:
-            for name in names:
-                if hierarchy.version == 2:
-                    _delegate(directory, hierarchy)
-                try:
-                    directory = _into(directory, name, keep=True)
-                except FileNotFoundError:
-                    _make(directory, name)
-                    made = directory.child(name)
-                    if "cpuset" in hierarchy.controllers and hierarchy.version == 1:
-                        _inherit_cpuset(directory, made)
-                    directory.close()
-                    directory = made
+            directory = join(hierarchy, split_path(self.path))
         except OSError as error:
-            directory.close()
-            raise self._refused("create", hierarchy.mount_point + self.path, error) from error
+            raise refused("create", hierarchy.mount_point + self.path, error) from error
         self._members[id(hierarchy)] = (hierarchy, directory)
         return directory
 
@@ -176,7 +162,7 @@ class Cgroup:
             if lines:
                 directory.write(exceptions, lines)
         except OSError as error:
-            raise self._refused("set the device rules of", self.path, error) from error
+            raise refused("set the device rules of", self.path, error) from error
 
     def _version_of(self, controller: str) -> int | None:
         hierarchy = self._layout.of(controller)
@@ -242,19 +228,7 @@ class Cgroup:
                 f"cannot {what} {self.path}: the container uses more than that now "
                 f"({self.stats()['memory']['usage']['usage']} bytes)"
             )
-        return self._refused(what, self.path, error)
-
-    def _refused(self, what: str, path: str, error: OSError) -> Exception:
-        text = f"cannot {what} control group {path}: {os.strerror(error.errno or 0)}"
-        if error.errno in (errno.EINVAL, errno.ERANGE, errno.ENODEV, errno.ENOENT):
-            return InvalidArgument(f"{text}; the kernel does not take this value")
-        if error.errno in (errno.EOPNOTSUPP, errno.ENOTSUP):
-            return Unsupported(f"{text}; the device or its scheduler has no such limit: leave it out")
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            return PermissionDenied(f"{text}; run as root, or let systemd delegate the group")
-        if error.errno in (errno.ENOSPC, errno.EBUSY, errno.EAGAIN):
-            return Unavailable(text)
-        return Internal(text)
+        return refused(what, self.path, error)
 
     # Processes
 
@@ -266,20 +240,20 @@ class Cgroup:
                 directory.write("cgroup.procs", value)
             except OSError as error:
                 path = hierarchy.mount_point + self.path
-                raise self._refused(f"move process {pid} into", path, error) from error
+                raise refused(f"move process {pid} into", path, error) from error
 
     def processes(self) -> list[int]:
         """Everybody in the group and the groups below it."""
         member = self._first("freezer", "pids", "memory")
         found: list[int] = []
         if member is not None:
-            _walk(member[1], lambda directory: found.extend(_pids(directory)))
+            walk(member[1], lambda directory: found.extend(process_ids(directory)))
         return found
 
     def own_processes(self) -> list[int]:
         """Everybody in the group itself."""
         member = self._first("freezer", "pids", "memory")
-        return [] if member is None else _pids(member[1])
+        return [] if member is None else process_ids(member[1])
 
     def kill_all(self) -> None:
         """SIGKILL to everybody: cgroup.kill, else frozen (nobody forks) and by pidfd."""
@@ -366,30 +340,15 @@ class Cgroup:
         if member is None:
             return 0
         version, directory = member
-        return statistics.flat(directory.read(OOM_FILES[version])).get("oom_kill", 0)
+        return oom.kills(version, directory)
 
     def watch_oom(self) -> tuple[int, int] | None:
-        """(descriptor, epoll events) to wait on for kills; the caller closes it, and calls `drain_oom`.
-
-        v1: an eventfd that memory.oom_control signals.  v2: the file memory.events itself.
-        """
+        """(descriptor, epoll events) to wait on for kills; the caller closes it, and calls `drain_oom`."""
         member = self._reader("memory")
         if member is None:
             return None
         version, directory = member
-        watched = directory.open(OOM_FILES[version])
-        if version == 2:
-            return watched, EPOLLPRI
-        try:
-            notified = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-            try:
-                directory.write("cgroup.event_control", [f"{notified} {watched}"])
-            except BaseException:
-                os.close(notified)
-                raise
-        finally:
-            os.close(watched)
-        return notified, EPOLLIN
+        return oom.watch(version, directory)
 
     # The end
 
@@ -415,15 +374,15 @@ class Cgroup:
         parent = hierarchy.root()
         try:
             for name in names[:-1]:
-                parent = _into(parent, name)
+                parent = into(parent, name)
             try:
                 parent.remove(names[-1])
             except OSError as error:
                 if error.errno == errno.ENOENT:
                     return True
                 if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
-                    raise self._refused("remove", hierarchy.mount_point + self.path, error) from error
-                _remove_below(directory)
+                    raise refused("remove", hierarchy.mount_point + self.path, error) from error
+                remove_below(directory)
                 try:
                     parent.remove(names[-1])
                 except OSError:
@@ -434,106 +393,3 @@ class Cgroup:
             parent.close()
         directory.close()
         return True
-
-
-EPOLLIN, EPOLLPRI = 1, 2
-
-
-def drain_oom(fd: int) -> None:
-    """After an event of `Cgroup.watch_oom`: make it ready for the next one."""
-    try:
-        os.lseek(fd, 0, os.SEEK_SET)  # v2's file is read anew; an eventfd has no position, and says nothing
-        os.read(fd, 8)
-    except BlockingIOError:
-        return  # told already
-
-
-OOM_FILES = {1: "memory.oom_control", 2: "memory.events"}
-
-
-def _into(directory: Directory, name: str, *, keep: bool = False) -> Directory:
-    """The child, with its parent closed; when it is missing and `keep`, the parent stays open."""
-    try:
-        child = directory.child(name)
-    except OSError:
-        if not keep:
-            directory.close()
-        raise
-    directory.close()
-    return child
-
-
-def _make(directory: Directory, name: str) -> None:
-    try:
-        directory.make(name)
-    except FileExistsError:
-        pass  # somebody else was quicker: the same group is meant
-
-
-def _delegate(directory: Directory, hierarchy: Hierarchy) -> None:
-    """Offer v2 controllers to the groups below, as many as the kernel lets us."""
-    wanted = hierarchy.controllers & V2_DELEGATED
-    enabled = set(directory.read("cgroup.subtree_control").split())
-    for controller in sorted(wanted - enabled):
-        try:
-            directory.write("cgroup.subtree_control", [f"+{controller}"])
-        except OSError:
-            # Not available here, or processes are in the way: asked-for limits will say so.
-            continue
-
-
-V2_DELEGATED = frozenset(("memory", "cpu", "cpuset", "io", "pids", "hugetlb", "rdma", "misc"))
-
-
-def _inherit_cpuset(parent: Directory, child: Directory) -> None:
-    """A new v1 cpuset is empty, and takes no process before it has processors and memory nodes."""
-    for file in ("cpuset.cpus", "cpuset.mems"):
-        if not child.read(file).strip():
-            child.write(file, [parent.read(file).strip()])
-
-
-def _pids(directory: Directory) -> list[int]:
-    try:
-        return [int(line) for line in directory.read("cgroup.procs").split()]
-    except OSError as error:
-        if error.errno in (errno.ENODEV, errno.ENOENT):  # removed in this moment
-            return []
-        raise
-
-
-def _walk(directory: Directory, visit: Callable[[Directory], None]) -> None:
-    visit(directory)
-    try:
-        names = directory.children()
-    except OSError:
-        return
-    for name in names:
-        try:
-            child = directory.child(name)
-        except FileNotFoundError:
-            continue
-        try:
-            _walk(child, visit)
-        finally:
-            child.close()
-
-
-def _remove_below(directory: Directory) -> None:
-    """Remove the groups below as far as they are empty."""
-    try:
-        names = directory.children()
-    except OSError:
-        return
-    for name in names:
-        try:
-            child = directory.child(name)
-        except OSError:
-            continue
-        try:
-            _remove_below(child)
-        finally:
-            child.close()
-        try:
-            directory.remove(name)
-        except OSError:
-            continue

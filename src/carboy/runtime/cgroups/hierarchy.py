@@ -11,9 +11,10 @@ in its place.
 
 from __future__ import annotations
 
+import errno
 import os
 
-from carboy.errors import InvalidArgument, Unsupported
+from carboy.errors import CarboyError, Internal, InvalidArgument, PermissionDenied, Unavailable, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -275,3 +276,17 @@ def missing(controller: str, what: str) -> Unsupported:
         f"cannot set {what}: this kernel offers no {controller!r} control group controller here; "
         f"leave the limit out, or enable the controller"
     )
+
+
+def refused(what: str, path: str, error: OSError) -> CarboyError:
+    """What the kernel's answer to a change of a group means."""
+    text = f"cannot {what} control group {path}: {os.strerror(error.errno or 0)}"
+    if error.errno in (errno.EINVAL, errno.ERANGE, errno.ENODEV, errno.ENOENT):
+        return InvalidArgument(f"{text}; the kernel does not take this value")
+    if error.errno in (errno.EOPNOTSUPP, errno.ENOTSUP):
+        return Unsupported(f"{text}; the device or its scheduler has no such limit: leave it out")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return PermissionDenied(f"{text}; run as root, or let systemd delegate the group")
+    if error.errno in (errno.ENOSPC, errno.EBUSY, errno.EAGAIN):
+        return Unavailable(text)
+    return Internal(text)
