@@ -33,6 +33,9 @@ _MAY_HIJACK = re.compile(rb"POST (?:/v[0-9.]+)?/(?:containers/[^/? ]+/attach|exe
 _LONGEST_LINE = 16 * 1024
 """A request line that is longer goes to aiohttp, which refuses it."""
 
+_MOST_AT_ONCE = 64 * 1024
+"""What is read at a time: what follows the head of a hijacked request travels on in one packet."""
+
 _REASONS = {
     200: "OK",
     201: "Created",
@@ -106,6 +109,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has come."""
         assert isinstance(transport, asyncio.Transport)
+        transport.max_size = _MOST_AT_ONCE  # type: ignore[attr-defined]  # of asyncio's own, on sockets
         self._transport = transport
         self._inner.connection_made(transport)
 

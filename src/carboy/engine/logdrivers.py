@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from carboy.errors import InvalidArgument, Unavailable, Unsupported
 from carboy.formats import logmessage
 from carboy.formats.dockerapi.containers import LogConfig
+from carboy.formats.linearpattern import Pattern
 
 Message = dict[str, Any]
 
@@ -38,6 +39,10 @@ _COMMON = ("mode", "max-buffer-size")
 _LOCAL_SIZE, _LOCAL_FILES = 20_000_000, 5
 _BUFFER = 1 << 20
 _MOST_FILES = 9999
+_LONGEST_TEMPLATE = 4096
+_LONGEST_TAG = 1024
+_MOST_ATTRIBUTES = 16 * 1024
+"""Characters: each line of the log carries them all, and labels may be a hostile image's."""
 
 DRIVERS = tuple(_OPTIONS)
 
@@ -196,16 +201,22 @@ def _attributes(
                 found[rename(key)] = values[key]
         pattern = _pattern(options, f"{name}-regex")
         if pattern is not None:
-            found |= {rename(key): value for key, value in values.items() if pattern.search(key)}
+            found |= {rename(key): value for key, value in values.items() if pattern.found_in(key)}
+    size = sum(len(key) + len(value) for key, value in found.items())
+    if size > _MOST_ATTRIBUTES:
+        raise InvalidArgument(
+            f"the labels and variables for its log have {size} characters, and each line would carry them:"
+            f" name fewer with --log-opt, {_MOST_ATTRIBUTES} are possible"
+        )
     return found
 
 
-def _pattern(options: dict[str, str], name: str) -> re.Pattern[str] | None:
+def _pattern(options: dict[str, str], name: str) -> Pattern | None:
     if not options.get(name):
         return None
     try:
-        return re.compile(options[name][:1000])
-    except (re.error, OverflowError, RecursionError) as error:
+        return Pattern(options[name])
+    except InvalidArgument as error:
         raise InvalidArgument(f"invalid {name}: {error}") from error
 
 
@@ -213,7 +224,12 @@ _ACTION = re.compile(r"\{\{-?\s*(?:(lower|upper|title|json)\s+)?\.([A-Za-z]+)\s*
 
 
 def render_tag(template: str, subject: Subject) -> str:
-    """A tag like `{{.ImageName}}/{{.Name}}`: fields, and lower, upper, title, json of one."""
+    """A tag like `{{.ImageName}}/{{.Name}}`: fields, and lower, upper, title, json of one.
+
+    It is one short line, whatever the fields hold: a command cannot begin a record of its own.
+    """
+    if len(template) > _LONGEST_TEMPLATE:
+        raise InvalidArgument(f"invalid log tag: it is longer than {_LONGEST_TEMPLATE} characters")
     fields = {
         "ID": subject.id[:12],
         "FullID": subject.id,
@@ -235,30 +251,36 @@ def render_tag(template: str, subject: Subject) -> str:
             return os.uname().nodename
         if name not in fields:
             raise InvalidArgument(f"template: log-tag: can't evaluate field {name} in type *logger.Info")
+        field = fields[name][:_LONGEST_TAG]
         match function:
             case "lower":
-                return fields[name].lower()
+                return field.lower()
             case "upper":
-                return fields[name].upper()
+                return field.upper()
             case "title":
-                return fields[name].title()
+                return field.title()
             case "json":
-                return f'"{fields[name]}"'
+                return f'"{field}"'
             case _:
-                return fields[name]
+                return field
 
     if "{{" in _ACTION.sub("", template):
         raise InvalidArgument(
             f"invalid log tag {template[:80]!r}: only {{{{.Field}}}}, and lower, upper, title, json of one,"
             " are known"
         )
-    return _ACTION.sub(replace, template)
+    rendered = _ACTION.sub(replace, template)[:_LONGEST_TAG]
+    return "".join(one if one.isprintable() else " " for one in rendered)
 
 
 _NOBODY = Subject(id="", name="", image_id="", image_name="", command="", env=(), labels={})
 
 
 # -- services
+
+
+_OURS = ("MESSAGE", "PRIORITY", "SYSLOG_TIMESTAMP", "CONTAINER_PARTIAL_MESSAGE")
+"""Fields that each message gets by itself."""
 
 
 def _journal_fields(options: dict[str, str], subject: Subject) -> dict[str, str]:
@@ -272,7 +294,8 @@ def _journal_fields(options: dict[str, str], subject: Subject) -> dict[str, str]
         "SYSLOG_IDENTIFIER": tag,
     }
     extra = _attributes(options, subject, logmessage.journal_name)
-    return fields | {name: value for name, value in extra.items() if name}
+    # Ours come last: a label of an image cannot speak for another container, or for us.
+    return {name: value for name, value in extra.items() if name and name not in _OURS} | fields
 
 
 def _syslog(options: dict[str, str], subject: Subject) -> Message:

@@ -69,7 +69,7 @@ from __future__ import annotations
 
 import json
 
-from carboy.errors import CATEGORIES, CarboyError, Corrupt, Internal
+from carboy.errors import CATEGORIES, CarboyError, Corrupt, InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,11 +84,12 @@ MAX_DESCRIPTORS = 64
 
 
 def encode(message: dict[str, Any]) -> bytes:
-    """One packet; raises Internal when it would not fit."""
+    """One packet; raises InvalidArgument when it would not fit: what is asked for is too long."""
     packet = json.dumps(message, separators=(",", ":"), ensure_ascii=True).encode()
     if len(packet) > MAX_PACKET:
-        raise Internal(
-            f"message {message.get('op') or message.get('event')!r} of {len(packet)} bytes is too large"
+        raise InvalidArgument(
+            f"the request {message.get('op') or message.get('event')!r} is too large: its arguments,"
+            f" variables and settings make {len(packet)} bytes, {MAX_PACKET} are possible"
         )
     return packet
 

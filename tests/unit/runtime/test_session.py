@@ -21,6 +21,7 @@ class Memory:
     def __init__(self) -> None:
         self.size = 0
         self.lost = 0
+        self.most = 256 * 1024
         self.finished = False
         self.full = False
         self.on_room: Callable[[], None] = lambda: None

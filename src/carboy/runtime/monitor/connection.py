@@ -69,7 +69,13 @@ class Connection:
         """Queue one packet; what the kernel takes goes at once."""
         if self.socket.fileno() < 0:
             return
-        self._queue.append(protocol.encode(message))
+        try:
+            packet = protocol.encode(message)
+        except CarboyError as error:  # nothing that a container prints or is asked may end its monitor
+            if "re" not in message:
+                return
+            packet = protocol.encode({"re": message["re"], "error": error_message(error)})
+        self._queue.append(packet)
         if len(self._queue) > MAX_QUEUE:
             self.close()
             return

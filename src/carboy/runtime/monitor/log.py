@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         """Where a container's output is kept; `lost` counts the bytes that it could not take."""
 
         lost: int
+        most: int
+        """Bytes to be given to it at a time."""
 
         @property
         def full(self) -> bool:
@@ -53,13 +55,28 @@ if TYPE_CHECKING:
 def _nothing() -> None: ...
 
 
+READ_SIZE = 256 * 1024
+_ENCODED = 16 << 20
+
+
+def most_at_once(attributes: dict[str, Any], cost: int = 64) -> int:
+    """How much of a program's output may be read at a time: each line of it may carry all of these.
+
+    A program that prints newlines only would have the monitor hold megabytes for each kilobyte.
+    cost: of a line without them, in bytes of memory.
+    """
+    cost += sum(len(str(name)) + len(str(value)) for name, value in attributes.items())
+    return max(512, min(READ_SIZE, _ENCODED // cost))
+
+
 class NoLog:
     """The driver `none`."""
 
-    __slots__ = ("full", "lost", "on_room")
+    __slots__ = ("full", "lost", "most", "on_room")
 
     def __init__(self) -> None:
         self.lost = 0
+        self.most = READ_SIZE
         self.full = False
         self.on_room: Callable[[], None] = _nothing
 
@@ -97,6 +114,7 @@ class FileLog:
         "_size",
         "full",
         "lost",
+        "most",
         "on_room",
     )
 
@@ -121,6 +139,7 @@ class FileLog:
         self._fd = -1
         self._size = 0
         self.lost = 0
+        self.most = READ_SIZE
         self.full = False
         self.on_room: Callable[[], None] = _nothing
         self.reopen()
@@ -351,7 +370,7 @@ def open_log(options: dict[str, Any], loop: Loop | None = None) -> Log:
         if driver == "none" or not options.get("path"):
             return NoLog()
         kind = LocalFile if driver == "local" else JsonFile
-        return kind(
+        made = kind(
             str(options["path"]),
             max_size=int(options.get("max_size") or 0),
             max_file=int(options.get("max_file") or 1),
@@ -359,6 +378,8 @@ def open_log(options: dict[str, Any], loop: Loop | None = None) -> Log:
             attributes=options.get("attrs") or None,
             loop=loop,
         )
+        made.most = most_at_once(options.get("attrs") or {}, 512 if driver == "local" else 64)
+        return made
     except OSError as error:
         raise StepError(
             "Internal",

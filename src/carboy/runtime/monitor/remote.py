@@ -19,6 +19,7 @@ from errno import ECONNREFUSED, EINPROGRESS, EMSGSIZE, ENOBUFS
 
 from carboy.errors import Unsupported
 from carboy.formats import jsonlog, logmessage
+from carboy.runtime.monitor.log import READ_SIZE, most_at_once
 from carboy.runtime.monitor.loop import READ, WRITE
 
 TYPE_CHECKING = False
@@ -103,10 +104,18 @@ class Remote:
     """A log that is somewhere else; see the drawing above."""
 
     def __init__(
-        self, loop: Loop, target: Target, message: Format, *, blocking: bool, buffer: int = BUFFER
+        self,
+        loop: Loop,
+        target: Target,
+        message: Format,
+        *,
+        blocking: bool,
+        buffer: int = BUFFER,
+        most: int = READ_SIZE,
     ) -> None:
         """Connects; raises OSError."""
         self.lost = 0
+        self.most = most
         self.on_room: Callable[[], None] = lambda: None
         self._loop = loop
         self._target = target
@@ -315,6 +324,8 @@ def _remote(loop: Loop, target: Target, message: Format, options: dict[str, Any]
         message,
         blocking=not options.get("non_blocking"),
         buffer=int(options.get("buffer") or BUFFER),
+        # a message in the queue costs more than its bytes
+        most=most_at_once({"tag": options.get("tag") or "", **(options.get("fields") or {})}, 256),
     )
 
 

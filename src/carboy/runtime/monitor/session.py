@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     Message = dict[str, Any]
 
 BUFFER = 1 << 20
+PIECES = 4096
+"""Pieces unsent that make the program wait: one of a byte takes as much memory as one of hundreds."""
 STALL = 10.0
 CHUNK = 256 * 1024
 INPUT_BUFFER = 64 * 1024
@@ -76,7 +78,7 @@ class Client:
     @property
     def full(self) -> bool:
         """Whether it makes the program wait."""
-        return self._left > BUFFER
+        return self._left > BUFFER or len(self._outgoing) > PIECES
 
     def send(self, stream: int, data: bytes) -> None:
         """Send now what the socket takes, the rest when it takes more."""
@@ -242,8 +244,10 @@ class Session:
         self._input_left = 0
         self._input_ends = False
         self._log = log
+        self._most = CHUNK
         if log is not None:
             log.on_room = self.pace
+            self._most = log.most
         self._drained: Callable[[], None] | None = drained
         self._on_detached = detached
         self._paused = False
@@ -257,7 +261,7 @@ class Session:
 
     def _output(self, fd: int, events: int) -> None:
         try:
-            data = os.read(fd, CHUNK)
+            data = os.read(fd, self._most)
         except BlockingIOError:
             return
         except OSError:  # EIO: the last holder of the terminal has gone

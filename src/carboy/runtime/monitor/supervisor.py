@@ -45,7 +45,8 @@ OOM_COUNTED = 0.01
 """Seconds until a kill for lack of memory should be counted; doubled a few times."""
 
 MAX_ENDED_EXECS = 256
-"""Ended execs whose exit codes are remembered: health checks add one every few seconds."""
+MAX_TOLD_EXECS = 64
+"""Exit codes of execs that are remembered, and running execs that a state names: it must fit a packet."""
 
 
 def now() -> str:
@@ -311,7 +312,9 @@ class Monitor:
         try:
             fd = os.open(temporary, flags, 0o600, dir_fd=directory_fd)
             try:
-                os.write(fd, json.dumps(document).encode())
+                encoded = json.dumps(document).encode()
+                if os.write(fd, encoded) < len(encoded):
+                    return  # a full disk takes a part: what was there before is better than that
             finally:
                 os.close(fd)
             os.rename(temporary, path, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
@@ -351,7 +354,9 @@ class Monitor:
                 "pid": self.main.program.pid if self.main else 0,
                 "started_at": self.started_at,
                 "exit_code": self.main.exit_code if self.main else None,
-                "execs": sorted(key for key, one in self.execs.items() if one.exit_code is None),
+                "execs": sorted(key for key, one in self.execs.items() if one.exit_code is None)[
+                    :MAX_TOLD_EXECS
+                ],
                 "health": self.health.document() if self.health else None,
             }
         }
