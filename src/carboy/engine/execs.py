@@ -9,6 +9,8 @@ import secrets
 import threading
 from dataclasses import dataclass, field
 
+from msgspec import UNSET
+
 from carboy.engine.containers.document import Container
 from carboy.engine.containers.service import Containers
 from carboy.engine.containers.states import State
@@ -139,12 +141,11 @@ class Execs:
                 arguments=config.cmd[1:],
                 tty=config.tty,
                 privileged=config.privileged,
-                user=config.user or one.container.document.config.user,
+                user=config.user or one.container.document.config.user or UNSET,
             ),
             open_stdin=config.attach_stdin,
             open_stdout=config.attach_stdout,
             open_stderr=config.attach_stderr,
-            can_remove=one.exit_code is not None,
             container_id=one.container.id,
             detach_keys=config.detach_keys,
             pid=one.pid,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from carboy.engine.containers.index import Index
-from carboy.engine.spec.check import network_id
 from carboy.engine.events import Events
 from carboy.engine.prune import parse_until
-from carboy.errors import NotFound
+from carboy.engine.spec.check import network_id
+from carboy.errors import InvalidArgument, NotFound
 from carboy.formats.dockerapi.filters import Filters
 from carboy.formats.dockerapi.networks import IPAM, IPAMConfig, Network, NetworkContainer, NetworksPruned
 from carboy.formats.dockerapi.times import rfc3339
@@ -26,7 +26,10 @@ class Networks:
     def list(self, filters: Filters) -> list[Network]:
         """The networks that pass."""
         filters.require_known(("name", "id", "driver", "type", "scope", "label", "dangling"))
-        dangling = filters.boolean("dangling", default=False)
+        for kind in filters.get("type"):
+            if kind not in ("builtin", "custom"):
+                raise InvalidArgument(f"invalid filter: 'type'='{kind[:80]}'")
+        dangling = _dangling(filters)
         return [
             network
             for network in map(self._network_of, _DRIVERS)
@@ -62,6 +65,10 @@ class Networks:
         config = IPAMConfig(subnet=str(self._network.subnet), gateway=str(self._network.gateway))
         network.ipam = IPAM(config=[config])
         network.options = {
+            "com.docker.network.bridge.default_bridge": "true",
+            "com.docker.network.bridge.enable_icc": "true",
+            "com.docker.network.bridge.enable_ip_masquerade": "true",
+            "com.docker.network.bridge.host_binding_ipv4": "0.0.0.0",
             "com.docker.network.bridge.name": self._network.name,
             "com.docker.network.driver.mtu": str(self._network.mtu),
         }
@@ -75,3 +82,12 @@ class Networks:
                     ipv4_address=f"{endpoint.address}/{endpoint.prefix}",
                 )
         return network
+
+
+def _dangling(filters: Filters) -> bool:
+    try:
+        return filters.boolean("dangling", default=False)
+    except InvalidArgument as error:
+        raise InvalidArgument(
+            'invalid value for filter \'dangling\', must be "true" (or "1"), or "false" (or "0")'
+        ) from error

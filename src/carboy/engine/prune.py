@@ -26,6 +26,8 @@ from carboy.formats.dockerapi.times import parse_moment
 from carboy.formats.dockerapi.upkeep import BuildCachePruned, ContainersPruned, ImagesPruned
 from carboy.store.paths import Paths
 
+_BUILD_FILTERS = str.split("until id parent type description inuse shared private unused-for")
+
 _BUSY = ALIVE | {State.STARTING, State.RESTARTING, State.REMOVING}
 
 
@@ -76,7 +78,10 @@ class Prunes:
 
     def build_cache(self, filters: Filters) -> BuildCachePruned:
         """There is no build cache yet: nothing is removed."""
-        del filters
+        try:
+            filters.require_known(_BUILD_FILTERS)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"failed to prune build cache: {error}") from error
         with self._alone("builder"):
             self._tell("builder", 0)
         return BuildCachePruned()

@@ -86,7 +86,15 @@ class System:
                 Component(
                     name="Engine",
                     version=carboy.__version__,
-                    details={"Os": "linux", "Arch": _ARCHITECTURES.get(machine.machine, machine.machine)},
+                    details={
+                        "Os": "linux",
+                        "Arch": _ARCHITECTURES.get(machine.machine, machine.machine),
+                        "KernelVersion": machine.release,
+                        "Experimental": "false",
+                        "GitCommit": "",
+                        "GoVersion": "",
+                        "BuildTime": "",
+                    },
                 ),
                 Component(name="carboy-runtime", version=carboy.__version__),
                 Component(name="Python", version=platform.python_version()),

@@ -154,8 +154,15 @@ class Volumes:
     def create(self, request: VolumeCreateRequest) -> Volume:
         """Make a volume, or give the one that has the name already."""
         if request.driver not in ("", "local"):
-            raise NotFound(f'create {request.name[:80]}: plugin "{request.driver[:80]}" not found')
+            raise NotFound(
+                f"create {request.name[:80]}: error looking up volume plugin {request.driver[:80]}: "
+                f'plugin "{request.driver[:80]}" not found'
+            )
         name = check_volume_name(request.name) if request.name else random_volume_name()
+        try:
+            check_options(request.driver_opts or {})
+        except InvalidArgument as error:
+            raise InvalidArgument(f"create {name[:80]}: {error}") from error
         self.ensure(name, request.labels, options=request.driver_opts, anonymous=not request.name)
         return self.inspect(name)
 

@@ -127,7 +127,7 @@ def test_execs(client: Client) -> None:
     assert client.json("POST", "/containers/a/exec", {"Cmd": ["true"]})[0] == 409
     client.call("POST", "/containers/a/start")
     assert client.json("POST", "/containers/a/exec", {})[0] == 400
-    status, made = client.json("POST", "/containers/a/exec", {"Cmd": "true"})
+    status, made = client.json("POST", "/containers/a/exec", {"Cmd": ["true"]})
     assert status == 201
     assert client.json("POST", f"/exec/{made['Id']}/start", {"Detach": True})[0] == 200
     assert client.json("GET", f"/exec/{made['Id']}/json")[1]["ExitCode"] == 0

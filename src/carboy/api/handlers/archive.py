@@ -121,7 +121,8 @@ async def _send(call: Call, make: Callable[[], FilesArchive]) -> Answer:
             sink = DescriptorSink(descriptor)
             await _transfer(call, lambda: archive.write(sink), _no_stop)
             return Reply(headers=headers)
-        return await download(call, archive.write, TAR, headers=headers)
+        kind = "application/octet-stream" if archive.stat is None else TAR  # an export: as Docker
+        return await download(call, archive.write, kind, headers=headers)
 
 
 async def _transfer(call: Call, work: Callable[[], None], stop: Callable[[], None]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from msgspec import UNSET
 
+from carboy.api import shown
 from carboy.api.backend import Sink, Source
 from carboy.api.bodies import DescriptorSink, download, nothing, receive
 from carboy.api.call import Call
@@ -33,9 +34,7 @@ async def inspect(call: Call) -> Answer:
     """`GET /images/{name}/json`"""
     ref = call.variable("name")
     found = await call.run(lambda: call.backends.images.inspect(ref))
-    if call.version >= (1, 44):
-        found.virtual_size = UNSET
-    return json_reply(found)
+    return shown.image(found, call.version)
 
 
 async def history(call: Call) -> Answer:
@@ -65,7 +64,7 @@ async def commit(call: Call) -> Answer:
     query = call.query
     container = query.text("container")
     if not container:
-        raise InvalidArgument("invalid commit: no container was named")
+        raise InvalidArgument('invalid name or ID supplied: ""')
     repository, name = _name(query.text("repo"), query.text("tag"))
     config, _ = await call.json(ContainerConfig, required=False)
     given = config if config != ContainerConfig() else None

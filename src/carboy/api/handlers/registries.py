@@ -32,7 +32,7 @@ async def search(call: Call) -> Answer:
     """`GET /images/search`"""
     limit = call.query.integer("limit")
     if limit is not None and not 0 <= limit <= 100:
-        raise InvalidArgument(f"invalid limit: {limit}: must be between 1 and 100")
+        raise InvalidArgument(f"limit {limit} is outside the range of [1, 100]")
     if not call.query.text("term"):
         raise InvalidArgument("the search term is missing")
     raise Unsupported("no registry was searched: registries are not supported by Carboy yet")

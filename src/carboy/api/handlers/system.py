@@ -31,6 +31,9 @@ async def version(call: Call) -> Answer:
     document = await call.run(call.backends.system.version)
     document.api_version = document.api_version or versions.text(versions.MAXIMUM)
     document.min_api_version = document.min_api_version or versions.text(versions.MINIMUM)
+    for component in document.components[:1]:  # the engine, where Docker's client looks for them
+        component.details["ApiVersion"] = document.api_version
+        component.details["MinAPIVersion"] = document.min_api_version
     return json_reply(document)
 
 

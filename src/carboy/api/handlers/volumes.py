@@ -15,7 +15,7 @@ async def list_volumes(call: Call) -> Answer:
 
 async def create(call: Call) -> Answer:
     """`POST /volumes/create`"""
-    request, _ = await call.json(VolumeCreateRequest, required=False)
+    request, _ = await call.json(VolumeCreateRequest)
     return json_reply(await call.run(lambda: call.backends.volumes.create(request)), status=201)
 
 

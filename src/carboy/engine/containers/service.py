@@ -99,7 +99,9 @@ class Containers:
         self.index.reserve(checked, container_id)
         try:
             if not request.image:
-                raise InvalidArgument("no image was given: create needs the field Image")
+                raise InvalidArgument(
+                    "config cannot be empty in order to create a container: Image is missing"
+                )
             with self._images.pinned(request.image) as image:
                 warnings = check_platform(platform, request.image, image, self._parts.facts.machine)
                 with ExitStack() as pins:
@@ -250,7 +252,7 @@ class Containers:
                 if self.lifecycle.cancel_restart(container):
                     self._by_hand(container)
                     return
-        self._require_running(container, "kill container")
+        self._require_running(container, f"cannot kill container: {container.name}: ")
         if number in (9, signal_number(container.document.config.stop_signal or "SIGTERM")):
             self._by_hand(container)
         if number == 9:
@@ -262,7 +264,7 @@ class Containers:
         """Freeze every process."""
         container = self.find(unsafe_ref)
         with container.operation:
-            channel = self._require_steady(container, "pause container")
+            channel = self._require_steady(container)
             if container.state is State.PAUSED:
                 raise Conflict(f"Container {container.id} is already paused")
             self._ask(container, channel, "pause")
@@ -276,7 +278,7 @@ class Containers:
         """Let the processes go on."""
         container = self.find(unsafe_ref)
         with container.operation:
-            self._require_running(container, "unpause container")
+            self._require_running(container)
             if container.state is not State.PAUSED:
                 raise Conflict(f"Container {container.id} is not paused")
             self._resume(container)
@@ -313,7 +315,7 @@ class Containers:
     def resize(self, unsafe_ref: str, *, rows: int, cols: int) -> None:
         """Set the terminal's size."""
         container = self.find(unsafe_ref)
-        channel = self._require_running(container, "resize container")
+        channel = self._require_running(container)
         self._ask(container, channel, "resize", rows=rows, cols=cols)
         self.lifecycle.emit(container, "resize", {"height": str(rows), "width": str(cols)})
 
@@ -533,15 +535,15 @@ class Containers:
             raise Conflict(f"container {container.id} is not running")
         return channel
 
-    def _require_running(self, container: Container, what: str) -> Channel:
+    def _require_running(self, container: Container, prefix: str = "") -> Channel:
         if not container.alive:
-            raise Conflict(f"cannot {what}: {container.name}: container {container.id} is not running")
+            raise Conflict(f"{prefix}container {container.id} is not running")
         return self.channel(container)
 
-    def _require_steady(self, container: Container, what: str) -> Channel:
+    def _require_steady(self, container: Container) -> Channel:
         if container.state is State.RESTARTING:
             raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
-        return self._require_running(container, what)
+        return self._require_running(container)
 
     def _ask(self, container: Container, channel: Channel, operation: str, **fields: Any) -> None:
         """A request to the monitor; when the container ends meanwhile, it simply does not run."""

@@ -66,7 +66,10 @@ def update(container: Container, request: UpdateRequest, index: Index, facts: Ho
 def check_policy(policy: RestartPolicy) -> None:
     """Raise InvalidArgument for a restart policy that there is not; none at all is fine."""
     if policy.name not in ("", "no", "always", "unless-stopped", "on-failure"):
-        raise InvalidArgument(f"invalid restart policy: unknown policy '{policy.name[:40]}'")
+        raise InvalidArgument(
+            f"invalid restart policy: unknown policy '{policy.name[:40]}'; "
+            "use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+        )
     if policy.maximum_retry_count < 0:
         raise InvalidArgument("invalid restart policy: maximum retry count cannot be negative")
     if policy.maximum_retry_count and policy.name != "on-failure":

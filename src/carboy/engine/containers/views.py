@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from carboy.engine import portviews
 from carboy.engine.containers import health
@@ -13,6 +14,7 @@ from carboy.engine.containers.lifecycle import Lifecycle
 from carboy.engine.containers.states import ALIVE, State
 from carboy.engine.spec.check import network_id, network_mode
 from carboy.engine.spec.mounts import PlannedMount
+from carboy.engine.spec.security import MASKED_PATHS, READONLY_PATHS, parse_security_options
 from carboy.errors import InvalidArgument
 from carboy.formats import human
 from carboy.formats.dockerapi.containers import (
@@ -21,6 +23,7 @@ from carboy.formats.dockerapi.containers import (
     ContainerSummary,
     EndpointSettings,
     GraphDriver,
+    HostConfig,
     MountPoint,
     NetworkSettings,
     SummaryHostConfig,
@@ -175,13 +178,25 @@ def inspect(container: Container, paths: Paths, *, driver: str, log_path: str) -
         restart_count=document.restart_count,
         driver=driver,
         exec_ids=list(container.exec_ids) or None,
-        host_config=document.host,
+        host_config=_host_config(document.host),
         graph_driver=GraphDriver(name=driver, data={"UpperDir": paths.upper(document.id)}),
         mounts=[
             mount_point(mount, paths) for mount in document.mounts if mount.listed or mount.type != "tmpfs"
         ],
         config=config,
         network_settings=settings,
+    )
+
+
+def _host_config(host: HostConfig) -> HostConfig:
+    """With the paths that are masked and read-only when nothing was said of them."""
+    options = parse_security_options(host.security_opt)
+    if host.privileged or options.systempaths_unconfined:
+        return host
+    return replace(
+        host,
+        masked_paths=list(MASKED_PATHS) if host.masked_paths is None else host.masked_paths,
+        readonly_paths=list(READONLY_PATHS) if host.readonly_paths is None else host.readonly_paths,
     )
 
 
@@ -202,6 +217,7 @@ class Listing:
             if status not in {state.value for state in State if state is not State.STARTING}:
                 raise InvalidArgument(f"invalid filter 'status={status[:40]}'")
 
+        filters.boolean("is-task", default=False)
         for status in filters.get("health"):
             if status not in health.STATUSES:
                 raise InvalidArgument(f"invalid filter 'health={status[:40]}'")

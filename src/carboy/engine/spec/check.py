@@ -43,7 +43,10 @@ def _check_lifetime(host: HostConfig) -> None:
             if policy.maximum_retry_count < 0:
                 raise InvalidArgument("invalid restart policy: maximum retry count cannot be negative")
         case _:
-            raise InvalidArgument(f"invalid restart policy: unknown policy '{policy.name[:40]}'")
+            raise InvalidArgument(
+                f"invalid restart policy: unknown policy '{policy.name[:40]}'; "
+                "use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+            )
     if host.auto_remove and policy.name not in ("", "no"):
         raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
 

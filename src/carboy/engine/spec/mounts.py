@@ -21,7 +21,7 @@ from carboy.engine.spec.plannedmount import (
     plan_tmpfs,
     random_volume_name,
 )
-from carboy.errors import InvalidArgument
+from carboy.errors import InvalidArgument, NotFound
 from carboy.formats.dockerapi.containers import ContainerConfig, HostConfig
 
 __all__ = ["PlannedMount", "check_volume_name", "oci_mount", "plan_mounts", "random_volume_name"]
@@ -69,8 +69,9 @@ def _add(asked: dict[str, PlannedMount], mount: PlannedMount, driver: str) -> No
     if mount.type == "volume":
         mount.driver = mount.driver or driver
         if mount.driver not in ("", "local"):
-            raise InvalidArgument(
-                f'error looking up volume plugin {mount.driver}: plugin "{mount.driver}" not found'
+            raise NotFound(
+                f"create {mount.source[:80]}: error looking up volume plugin {mount.driver[:80]}: "
+                f'plugin "{mount.driver[:80]}" not found'
             )
     asked[mount.destination] = mount
 

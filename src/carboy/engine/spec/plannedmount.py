@@ -88,6 +88,11 @@ def random_volume_name() -> str:
 def check_volume_name(unsafe_name: str) -> str:
     """The name; raises InvalidArgument with Docker's words."""
     first, rest = unsafe_name[:1], unsafe_name[1:]
+    if len(unsafe_name) == 1:
+        raise InvalidArgument(
+            f"create {unsafe_name}: volume name is too short, "
+            "names should be at least two alphanumeric characters"
+        )
     if (
         len(unsafe_name) < 2
         or len(unsafe_name) > 255

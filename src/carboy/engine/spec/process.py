@@ -44,7 +44,7 @@ def merge_env(first: list[str], second: list[str], *, defaults_only: bool = Fals
     for item in second:
         name, equals, _ = item.partition("=")
         if not name:
-            raise InvalidArgument(f"invalid environment variable: {item[:80]!r}")
+            raise InvalidArgument(f"invalid environment variable: {item[:80]}")
         if equals or defaults_only:
             merged[name] = item
         else:

@@ -96,7 +96,8 @@ def parse_security_options(options: Iterable[str]) -> SecurityOptions:
 
 
 def _unknown(option: str) -> InvalidArgument:
-    return InvalidArgument(f'invalid --security-opt 2: "{option[:80]}"')
+    number = 2 if "=" in option or ":" in option else 1  # Docker's numbers
+    return InvalidArgument(f'invalid --security-opt {number}: "{option[:80]}"')
 
 
 def _boolean(text: str, option: str) -> bool:

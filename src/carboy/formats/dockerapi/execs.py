@@ -1,8 +1,8 @@
 """Exec: further programs in a running container."""
 
-from msgspec import field
+from msgspec import UNSET, UnsetType, field
 
-from carboy.formats.dockerapi.wire import Document, StrSlice
+from carboy.formats.dockerapi.wire import Document
 
 
 class ExecConfig(Document, kw_only=True):
@@ -19,7 +19,7 @@ class ExecConfig(Document, kw_only=True):
     detach_keys: str = ""
     env: list[str] = field(default_factory=list)
     working_dir: str = ""
-    cmd: StrSlice = field(default_factory=list)
+    cmd: list[str] = field(default_factory=list)
 
 
 class ExecStart(Document, kw_only=True):
@@ -37,7 +37,7 @@ class ExecProcess(Document, kw_only=True, rename=None):
     arguments: list[str] = field(default_factory=list)
     tty: bool = False
     privileged: bool = False
-    user: str = ""
+    user: str | UnsetType = UNSET
 
 
 class ExecInspect(Document, kw_only=True):

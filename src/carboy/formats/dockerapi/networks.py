@@ -38,6 +38,12 @@ class ConfigReference(Document, kw_only=True):
     network: str = ""
 
 
+class NetworkCreateRequest(Document, kw_only=True):
+    """The body of `POST /networks/create`, as far as it is looked at yet."""
+
+    name: str = ""
+
+
 class NetworksPruned(Document, kw_only=True):
     """What `POST /networks/prune` removed."""
 
