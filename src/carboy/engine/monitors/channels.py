@@ -1,7 +1,6 @@
-"""The daemon's side of the conversation with the spawner and the monitors.
+"""Conversations with monitors: requests out, replies and events in.
 
-    Spawner      one child process of the daemon; takes MonitorRequests (formats/spawner.py)
-    Channel      one container's monitor: requests out, replies and events in
+    Channel      one container's monitor
     ChannelLoop  one thread that reads all channels
 
 A channel starts *direct*: the thread that starts the container reads its packets itself,
@@ -13,32 +12,24 @@ so that a start needs no hand-over between threads.  `ChannelLoop.add` then make
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import select
 import socket
-import subprocess  # noqa: TID251 - this is the one start of the spawner
-import sys
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from carboy.errors import Internal, Unavailable
+from carboy.errors import Unavailable
 from carboy.formats.spawner import (
     MAX_PACKET,
     VERSION,
     StepError,
     decode,
     encode,
-    forwarder_request,
-    monitor_request,
-    sweep_request,
 )
-from carboy.linux import process
 
 Message = dict[str, Any]
 Handler = Callable[["Channel", "Message | None"], None]
@@ -46,11 +37,6 @@ Handler = Callable[["Channel", "Message | None"], None]
 REPLY_TIMEOUT = 30.0
 """Seconds that a monitor may take for a reply: it answers from a single-threaded loop."""
 
-SWEEP_TIMEOUT = 5.0
-"""Seconds that a killed monitor's processes may take to end."""
-
-_TITLE_PADDING = "-" * 64
-"""Room in the spawner's argv for the titles that it and its monitors show in `ps`."""
 
 _log = logging.getLogger(__name__)
 
@@ -220,7 +206,7 @@ class ChannelLoop:
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._wake, select.EPOLLIN)
-        self._channels: dict[int, tuple[Channel | Spawner, Handler | None]] = {}
+        self._readers: dict[int, tuple[str, Callable[[], None]]] = {}
         self._thread = threading.Thread(target=self._run, name="channels", daemon=True)
         self._stopping = False
 
@@ -240,31 +226,28 @@ class ChannelLoop:
         for message in channel.share():
             if "event" in message:
                 handler(channel, message)
-        self._channels[channel.fileno()] = (channel, handler)
-        self._epoll.register(channel.fileno(), select.EPOLLIN)
+        number = channel.fileno()
+        self._watch(number, channel.container_id, partial(self._read, channel, handler, number))
 
-    def watch_spawner(self, spawner: Spawner) -> None:
-        """Have the loop tell `spawner` when its process ends."""
-        self._channels[spawner.fileno()] = (spawner, None)
-        self._epoll.register(spawner.fileno(), select.EPOLLIN)
+    def watch_end(self, number: int, ended: Callable[[], None]) -> None:
+        """Call `ended`, once, when the descriptor has something to say: a socket that only ever ends."""
+
+        def read() -> None:
+            self._forget(number)
+            ended()
+
+        self._watch(number, "the spawner", read)
+
+    def _watch(self, number: int, who: str, read: Callable[[], None]) -> None:
+        self._readers[number] = (who, read)
+        self._epoll.register(number, select.EPOLLIN)
 
     def _run(self) -> None:
         while not self._stopping:
             for number, _ in self._epoll.poll():
-                if number == self._wake:
-                    continue
-                found = self._channels.get(number)
-                if found is None:
-                    continue
-                owner, handler = found
-                try:
-                    if isinstance(owner, Spawner):
-                        self._forget(number)
-                        owner.ended()
-                    elif handler is not None:
-                        self._read(owner, handler, number)
-                except Exception:  # one bad monitor must not stop the loop for all the others
-                    _log.exception("event of %s", getattr(owner, "container_id", "the spawner"))
+                found = self._readers.get(number)
+                if found is not None:
+                    _guarded(*found)
 
     def _read(self, channel: Channel, handler: Handler, number: int) -> None:
         for _ in range(64):
@@ -285,164 +268,16 @@ class ChannelLoop:
                 handler(channel, message)
 
     def _forget(self, number: int) -> None:
-        self._channels.pop(number, None)
+        self._readers.pop(number, None)
         with contextlib.suppress(OSError, ValueError):
             self._epoll.unregister(number)
 
 
-class Spawner:
-    """The warm process that forks monitors; started again when it has died."""
-
-    def __init__(self, loop: ChannelLoop, *, cgroup: str = "", python: str = sys.executable) -> None:
-        """cgroup: where it and its monitors live; empty for the daemon's own."""
-        self._loop = loop
-        self._cgroup = cgroup
-        self._python = python
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._socket: socket.socket | None = None
-        self._started_at = 0.0
-        self._closing = False
-
-    @property
-    def pid(self) -> int | None:
-        """The spawner's process id, None when none runs."""
-        return self._process.pid if self._process else None
-
-    def fileno(self) -> int:
-        """The socket, for epoll."""
-        return self._socket.fileno() if self._socket else -1
-
-    def start(self) -> None:
-        """Start the process unless it runs."""
-        with self._lock:
-            if not self._closing:
-                self._ensure()
-
-    def spawn(
-        self,
-        *,
-        container_id: str,
-        bundle: str,
-        run_directory: str,
-        launch: Message,
-        rootfs: int | None,
-        mounts: Sequence[int] = (),
-    ) -> Channel:
-        """Have a monitor forked; gives its channel, in direct mode."""
-        message = encode(
-            monitor_request(
-                container_id=container_id,
-                bundle=bundle,
-                run_directory=run_directory,
-                launch=launch,
-                has_rootfs=rootfs is not None,
-                mounts=len(mounts),
-            )
-        )
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            self._send(message, [theirs.fileno(), *([] if rootfs is None else [rootfs]), *mounts])
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        return Channel(container_id, ours)
-
-    def sweep(self, run_directory: str) -> None:
-        """Have what a killed monitor left of its container killed and removed; returns when it is done.
-
-        monitor.json names the control group; without it (another boot) there is nothing to do.
-        """
-        message = _read_json(f"{run_directory}/monitor.json")
-        if message is None or message.get("boot_id") != process.boot_id() or not message.get("cgroup"):
-            return
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with ours:
-            ours.settimeout(SWEEP_TIMEOUT)
-            try:
-                self._send(encode(sweep_request(message["cgroup"])), [theirs.fileno()])
-            finally:
-                theirs.close()
-            try:
-                ours.recv(1)
-            except TimeoutError as error:
-                raise Unavailable(
-                    f"what a container left does not end within {SWEEP_TIMEOUT:g} s: see {run_directory}"
-                ) from error
-            except ConnectionError:
-                return
-
-    def start_forwarder(self, listener: int) -> None:
-        """Have the process forked that holds published ports; it serves the given socket."""
-        self._send(encode(forwarder_request()), [listener])
-
-    def ended(self) -> None:
-        """The process has gone: reap it, and have a new one ready for the next start."""
-        with self._lock:
-            self._discard()
-            if self._closing or time.monotonic() - self._started_at < 1.0:
-                return  # one that cannot live is started again by the next request only
-            _log.warning("the spawner ended; starting it again")
-            self._ensure()
-
-    def close(self) -> None:
-        """End the process: it ends when its socket does."""
-        with self._lock:
-            self._closing = True
-            self._discard()
-
-    def _send(self, packet: bytes, descriptors: list[int]) -> None:
-        with self._lock:
-            for attempt in (1, 2):
-                connection = self._ensure()
-                try:
-                    socket.send_fds(connection, [packet], descriptors)
-                except OSError as error:
-                    self._discard()
-                    if attempt == 2:
-                        raise Unavailable(f"the spawner cannot be reached: {error}") from error
-                else:
-                    return
-
-    def _ensure(self) -> socket.socket:
-        if self._socket is not None and self._process is not None and self._process.poll() is None:
-            return self._socket
-        if self._closing:
-            raise Unavailable("the daemon is ending")
-        self._discard()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        arguments = ["--fd", str(theirs.fileno()), "--cgroup", self._cgroup]
-        try:
-            self._process = subprocess.Popen(
-                [self._python, "-m", "carboy.runtime.spawner", *arguments, _TITLE_PADDING],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                close_fds=True,
-                cwd="/",
-            )
-        except OSError as error:
-            ours.close()
-            raise Internal(f"cannot start the spawner: {error}") from error
-        finally:
-            theirs.close()
-        self._socket = ours
-        self._started_at = time.monotonic()
-        self._loop.watch_spawner(self)
-        return ours
-
-    def _discard(self) -> None:
-        connection, self._socket = self._socket, None
-        if connection is not None:
-            connection.close()
-        child, self._process = self._process, None
-        if child is not None:
-            try:
-                child.wait(5)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+def _guarded(who: str, read: Callable[[], None]) -> None:
+    try:
+        read()
+    except Exception:  # one bad monitor must not stop the loop for all the others
+        _log.exception("event of %s", who)
 
 
 def reconnect(container_id: str, run_directory: str) -> Channel:
@@ -465,56 +300,3 @@ def reconnect(container_id: str, run_directory: str) -> Channel:
         channel.close()
         raise
     return channel
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """How a container's program ended."""
-
-    exit_code: int
-    oom: bool
-    finished_at: str
-    error: str = ""
-    health: Message | None = None
-
-
-def read_exit(bundle: str) -> Exit | None:
-    """What the monitor wrote to exit.json; None when it did not come to that."""
-    message = _read_json(f"{bundle}/exit.json")
-    if message is None or "exit_code" not in message:
-        return None
-    return exit_from_message(message)
-
-
-def exit_from_message(message: Message) -> Exit:
-    """The Exit in an `exited` event or in exit.json."""
-    error = message.get("error") or ""
-    text = str(error.get("text", "")) if isinstance(error, dict) else str(error)
-    return Exit(
-        exit_code=int(message["exit_code"]),
-        oom=bool(message.get("oom")),
-        finished_at=str(message.get("finished_at") or ""),
-        error=text,
-        health=message.get("health") or None,
-    )
-
-
-def monitor_lives(run_directory: str) -> bool:
-    """Whether the monitor described by monitor.json is the very process that has its number now."""
-    message = _read_json(f"{run_directory}/monitor.json")
-    if message is None or message.get("boot_id") != process.boot_id():
-        return False
-    try:
-        pid = int(message["monitor_pid"])
-        return process.start_time(pid) == int(message["monitor_start_time"])
-    except (KeyError, TypeError, ValueError, OSError):
-        return False
-
-
-def _read_json(path: str) -> Message | None:
-    try:
-        with open(path, "rb") as file:
-            message = json.loads(file.read(1 << 20))
-    except (OSError, ValueError):
-        return None
-    return message if isinstance(message, dict) else None
