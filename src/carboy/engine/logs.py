@@ -8,6 +8,7 @@ wake one epoll descriptor.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -19,11 +20,14 @@ from carboy.formats import stdcopy
 from carboy.formats.dockerapi.streams import LogOptions
 from carboy.formats.dockerapi.times import rfc3339
 from carboy.formats.jsonlog import Batch
-from carboy.linux import inotify
+from carboy.linux import inotify, timerfd
 
 _STREAMS = {"stdout": 1, "stderr": 2}
 STALL = 10.0
 """Seconds that a client may take nothing of a replay."""
+
+LOOK = 0.25
+"""Seconds between looks at the log where inotify is used up."""
 
 _CHANGES = inotify.IN_MODIFY | inotify.IN_CREATE | inotify.IN_MOVED_TO | inotify.IN_DELETE_SELF
 
@@ -52,11 +56,15 @@ class LogFile:
         self._watch = self._wake = -1
         self._on_close: Callable[[], None] = lambda: None
         self._heads: dict[tuple[int, int], bytes] = {}
-        if options.follow:
-            self._start_watching(os.path.dirname(path))
         self._files = LogFiles(path, growing=growing or options.follow)
-        if options.tail is not None:
-            self._files.skip_to_tail(max(0, options.tail))
+        try:
+            if options.follow:
+                self._start_watching(os.path.dirname(path))
+            if options.tail is not None:
+                self._files.skip_to_tail(max(0, options.tail))
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def tty(self) -> bool:
@@ -111,11 +119,11 @@ class LogFile:
         if self._poll is not None:
             self._poll.close()
             self._poll = None
-            watch, self._watch = self._watch, -1
-            wake, self._wake = self._wake, -1
-            for descriptor in (watch, wake):
-                if descriptor >= 0:
-                    os.close(descriptor)
+        watch, self._watch = self._watch, -1
+        wake, self._wake = self._wake, -1
+        for descriptor in (watch, wake):
+            if descriptor >= 0:
+                os.close(descriptor)
         self._ended = True
 
     # -- following
@@ -124,12 +132,24 @@ class LogFile:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.epoll()
         self._poll.register(self._wake, select.EPOLLIN)
-        self._watch = inotify.inotify_init1()
         try:
+            self._watch = inotify.inotify_init1()
             inotify.inotify_add_watch(self._watch, directory, _CHANGES)
         except FileNotFoundError:
             return  # never started: nothing is there, and nothing will come while it does not run
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENOSPC):
+                raise
+            self._look_again_and_again()
         self._poll.register(self._watch, select.EPOLLIN)
+
+    def _look_again_and_again(self) -> None:
+        """Without inotify, whose instances (128) and watches any container's root can use up."""
+        if self._watch >= 0:
+            os.close(self._watch)
+            self._watch = -1
+        self._watch = timerfd.timerfd_create()
+        timerfd.timerfd_settime(self._watch, LOOK)
 
     def _drain_wakes(self) -> None:
         for descriptor in (self._watch, self._wake):
