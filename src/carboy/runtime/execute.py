@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     class Group(Protocol):
         """What a control group must be able to do here."""
 
-        def add_process(self, pid: int) -> None: ...
+        def enter(self) -> None: ...
+        def add_entered(self, pid: int) -> None: ...
 
 
 KILL = 9
@@ -118,7 +119,7 @@ def _fork(
         sync.expect(ours, "namespaces", warnings)
         with Failing("cgroup"):
             if target.cgroup is not None:
-                target.cgroup.add_process(pid)
+                target.cgroup.add_entered(pid)
         sync.send(ours, {"op": "ready"})
         if streams.terminal:
             _, descriptors = sync.expect(ours, "console", warnings)
@@ -185,6 +186,9 @@ def _child(
     sync.send(socket, {"op": "namespaces"})
     sync.expect(socket, "ready")
     _set_affinity(one.cpu_affinity[1])
+    if target.cgroup is not None:
+        with Failing("cgroup"):
+            target.cgroup.enter()
     with Failing("namespace"):
         _enter(target)
     identity.new_keyring(target.container_id)

@@ -79,6 +79,9 @@ class _Group:
             message, _ = sync.expect(self._socket, "ready")
             self._plan.pid = int(message.get("pid") or 0)
             self._plan.cgroup_paths = message.get("cgroup") or self._plan.cgroup_paths
+            if self._plan.enter_group is not None:
+                with Failing("cgroup"):
+                    self._plan.enter_group()
             _enter_late_namespaces(self._plan.spec)
         return self._plan.cgroup_paths
 

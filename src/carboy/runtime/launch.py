@@ -63,6 +63,7 @@ class Plan:
         self.preserve_fds = 0
         self.start_socket: Socket | None = None
         self.prepare: Callable[[Plan, Socket], None] | None = None
+        self.enter_group: Callable[[], None] | None = None
         self.last_capability = capabilities.last_capability()
         self.pid = 0
 
@@ -232,7 +233,8 @@ def create_lightly(
     pid_namespace: "" for a new one, the path of one to join, None for the parent's.
     prepare(plan, socket): in init, before its namespaces; ends with the packet `prepared`.
     on_prepared(packet, descriptors): that packet.
-    on_namespaces(pid): as with `create`; it also moves init into its group.
+    on_namespaces(pid): as with `create`; it also moves init into those of its groups that `plan.enter_group`,
+    which `prepare` sets, does not enter.
     """
     plan = Plan(container_id, bundle, streams)
     plan.reap, plan.prepare = init, prepare

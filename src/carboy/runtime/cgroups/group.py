@@ -234,13 +234,25 @@ class Cgroup:
 
     def add_process(self, pid: int) -> None:
         """Move a process (0: the caller) into the group, in every hierarchy that it has."""
-        value = [str(pid)]
+        for version in (1, 2):
+            self._move("cgroup.procs", str(pid), version=version)
+
+    def enter(self) -> None:
+        """Move the calling process, whose only thread this is, in version 1; see `Directories.enter`."""
+        self._move("tasks", "0", version=1)
+
+    def add_entered(self, pid: int) -> None:
+        """The rest of a process that does `enter`."""
+        self._move("cgroup.procs", str(pid), version=2)
+
+    def _move(self, file: str, value: str, *, version: int) -> None:
         for hierarchy, directory in self._members.values():
-            try:
-                directory.write("cgroup.procs", value)
-            except OSError as error:
-                path = hierarchy.mount_point + self.path
-                raise refused(f"move process {pid} into", path, error) from error
+            if hierarchy.version == version:
+                try:
+                    directory.write(file, [value])
+                except OSError as error:
+                    path = hierarchy.mount_point + self.path
+                    raise refused(f"move process {value} into", path, error) from error
 
     def processes(self) -> list[int]:
         """Everybody in the group and the groups below it."""

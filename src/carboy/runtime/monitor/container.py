@@ -68,8 +68,8 @@ class Container:
 
         def there(pid: int) -> None:
             on_namespaces(pid)
-            with sync.Failing("cgroup"):  # while init mounts
-                Directories(self._paths).add_process(pid)
+            with sync.Failing("cgroup"):
+                Directories(self._paths).add_entered(pid)
 
         return launch.create_lightly(
             container_id=self.container_id,
@@ -95,6 +95,7 @@ class Container:
                 group.create()
                 group.apply(launch.with_default_devices(config.linux.resources))
             plan.cgroup_paths = group.paths()
+            plan.enter_group = Directories(plan.cgroup_paths).enter
             for warning in launch.set_oom_score(config):
                 sync.send(socket, {"warning": warning})
             oom, events = _watch_oom(config, group)

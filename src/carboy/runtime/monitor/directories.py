@@ -19,20 +19,26 @@ _MEMBERS = ("unified", "freezer", "pids", "memory")
 class Directories:
     """`paths`: directory by controller, `unified` for version 2, as `Cgroup.paths` gives them."""
 
-    __slots__ = ("_by_controller", "_paths")
+    __slots__ = ("_by_controller", "_paths", "_unified")
 
     def __init__(self, paths: dict[str, str]) -> None:
         self._by_controller = paths
         self._paths = set(paths.values())
+        self._unified = paths.get("unified", "")
 
-    def add_process(self, pid: int) -> None:
-        """Move a process into the group."""
-        for path in self._paths:
-            fd = os.open(f"{path}/cgroup.procs", _WRITE)
-            try:
-                os.write(fd, str(pid).encode())
-            finally:
-                os.close(fd)
+    def enter(self) -> None:
+        """Move the calling process, whose only thread this is, into the groups of version 1.
+
+        Whoever moves just itself need not stop the machine's forks and exits: a move by cgroup.procs waits
+        for a grace period of the kernel, 10 ms and more (kernel/cgroup/cgroup.c: cgroup_procs_write_start).
+        """
+        for path in self._paths - {self._unified}:
+            _write(f"{path}/tasks", b"0")
+
+    def add_entered(self, pid: int) -> None:
+        """The rest, for a process that does `enter`: version 2 has no such file."""
+        if self._unified:
+            _write(f"{self._unified}/cgroup.procs", str(pid).encode())
 
     def is_empty(self) -> bool:
         """Whether nobody is in it; False where that cannot be told. Groups below it are not looked at."""
@@ -58,6 +64,14 @@ class Directories:
             except OSError:
                 return False
         return True
+
+
+def _write(path: str, data: bytes) -> None:
+    fd = os.open(path, _WRITE)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)
 
 
 def _text(path: str, default: str = "") -> str:
