@@ -117,6 +117,13 @@ class Pattern:
         return frozenset(reached), False
 
 
+def parse(unsafe_text: str) -> Node:
+    """The nodes of an expression (see `_Parser`), for those who match it in their own way."""
+    if len(unsafe_text) > MAX_PATTERN:
+        raise InvalidArgument(f"a regular expression is longer than {MAX_PATTERN} characters")
+    return _Parser(unsafe_text).whole()
+
+
 def _holds(assertion: str, before: str, after: str) -> bool:
     match assertion:
         case "begin":
