@@ -59,7 +59,7 @@ def connect(daemon: Daemon, request: str) -> socket.socket:
 def test_lines_that_carry_large_labels_cost_the_monitor_little(
     daemon: Daemon, log: dict[str, object]
 ) -> None:
-    container = start(daemon, "yes", "", HostConfig={"LogConfig": log}, Labels={"a": "x" * 8_000})
+    container = start(daemon, "yes", "", HostConfig={"LogConfig": log}, Labels={"a": "x" * 3_000})
     try:
         monitor = monitor_of(daemon, container)
         path = Path(daemon.root) / "containers" / container

@@ -198,7 +198,7 @@ def _names(session: Session, kind: str, command: str) -> list[str]:
 
         return ["default", *(one.name for one in contexts.every(session.settings.directory))]
     try:
-        return _ask(session, kind, command)
+        return _plain(_ask(session, kind, command))
     except Exception:
         return []  # absent, slow or hostile: no names, and no noise at the prompt
 
@@ -229,6 +229,11 @@ def _ask(session: Session, kind: str, command: str) -> list[str]:
 
 def _named(items: list[Json]) -> list[str]:
     return [document.text(item, "Name") for item in items]
+
+
+def _plain(names: list[str]) -> list[str]:
+    """Names that are no more than that in a shell: a daemon may be anybody's."""
+    return [name for name in names if name and all(one.isalnum() or one in "._-/:@+" for one in name)]
 
 
 def _fitting(known: list[str], word: str) -> list[str]:

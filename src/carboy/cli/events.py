@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 
 from carboy.cli import paint, table, units
+from carboy.cli.printable import harmless
 from carboy.client import document
 
 TYPE_CHECKING = False
@@ -42,7 +43,8 @@ def main(session: Session, parsed: Parsed) -> int:
             query += ((name, units.parse_time(parsed.text(name), now, f"--{name}")),)
     template = parsed.text("format")
     template = "{{json .}}" if template == "json" else template
-    render: Callable[[Json], str] = coloured if paint.wanted(1) else line
+    styled = paint.wanted(1) and not template
+    render: Callable[[Json], str] = coloured if styled else line
     if template:
         from carboy.cli.gotemplate import Template
 
@@ -51,7 +53,7 @@ def main(session: Session, parsed: Parsed) -> int:
         attributes = document.child(document.child(event, "Actor"), "Attributes")
         if attributes:
             event["Actor"]["Attributes"] = dict(sorted(attributes.items()))
-        session.out(render(event))
+        session.out(render(event), styled=styled or "\033" in template)
     return 0
 
 
@@ -65,9 +67,8 @@ _TYPES = {"container": paint.CYAN, "image": paint.MAGENTA, "volume": paint.BLUE,
 
 def coloured(event: Json) -> str:
     """The same line for a terminal; control characters of labels don't reach it."""
-    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line(event))
-    stamp, kind, rest = shown.split(" ", 2)
-    action = document.text(event, "Action")
+    stamp, kind, rest = _visible(line(event)).split(" ", 2)
+    action = _visible(document.text(event, "Action"))  # of an exec it holds the command
     word = action.partition(":")[0]
     return " ".join(
         (
@@ -76,6 +77,11 @@ def coloured(event: Json) -> str:
             paint.paint(action, _COLOURS.get(word, "1")) + rest.removeprefix(action),
         )
     )
+
+
+def _visible(text: str) -> str:
+    mark = "\N{REPLACEMENT CHARACTER}"
+    return harmless(text).replace("\n", mark).replace("\t", mark)
 
 
 def line(event: Json) -> str:

@@ -196,5 +196,8 @@ def _fail(message: str, code: int, *, debug: bool) -> int:
         import traceback
 
         traceback.print_exc()
-    os.write(2, ("carboy: " + message.replace("\n", " ").strip() + "\n").encode("utf-8", "surrogateescape"))
+    from carboy.cli.session import for_people
+
+    message = for_people(2, message.replace("\n", " ").strip())
+    os.write(2, ("carboy: " + message + "\n").encode("utf-8", "surrogateescape"))
     return code

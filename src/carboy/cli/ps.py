@@ -102,7 +102,7 @@ def row(item: Json, now: float, *, whole: bool) -> dict[str, str]:
     if not whole and image.startswith("sha256:"):
         image = image[7:19]
     return {
-        "Command": '"' + (command if whole or len(command) <= 20 else command[:19] + "…") + '"',
+        "Command": _quoted(command if whole or len(command) <= 20 else command[:19] + "…"),
         "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(created)),
         "ID": _id(item, whole),
         "Image": image,
@@ -119,6 +119,14 @@ def row(item: Json, now: float, *, whole: bool) -> dict[str, str]:
         "State": text(item, "State"),
         "Status": text(item, "Status"),
     }
+
+
+def _quoted(text: str) -> str:
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    from carboy.cli.printable import quoted  # few commands need it
+
+    return quoted(text)
 
 
 def _ports(found: list[Json]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from carboy.cli import terminal
+from carboy.cli.printable import harmless
 from carboy.cli.session import write_all
 from carboy.cli.stats import Paper
 
@@ -29,7 +30,7 @@ class Screen(Paper):
     def draw(self, rows: list[dict[str, str]]) -> None:
         """Draw everything anew."""
         height, width = terminal.size(1) or (24, 80)
-        lines = self.lines(rows)
+        lines = [harmless(line) for line in self.lines(rows)]
         hidden = len(lines) - height
         if hidden > 0:
             lines = [*lines[: height - 1], f"... and {hidden + 1} more: a higher window shows them"]

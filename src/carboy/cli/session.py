@@ -38,13 +38,17 @@ class Session:
         self.wish = wish
         self.settings = settings
 
-    def out(self, text: str) -> None:
-        """Write a line to standard output at once."""
+    def out(self, text: str, *, styled: bool = False) -> None:
+        """Write a line to standard output at once.
+
+        styled: control characters are ours, or the user's own; else none reaches a terminal.
+        """
+        text = text if styled else for_people(1, text)
         write_all(1, (text + "\n").encode("utf-8", "surrogateescape"))
 
     def warn(self, text: str) -> None:
         """Write a line to standard error."""
-        write_all(2, (text + "\n").encode("utf-8", "surrogateescape"))
+        write_all(2, (for_people(2, text) + "\n").encode("utf-8", "surrogateescape"))
 
     def fail(self, message: str) -> None:
         """Report an error that does not end the command (one of several objects)."""
@@ -102,6 +106,15 @@ def _version(unsafe_text: str) -> str:
     if unsafe_text and not unsafe_text.replace(".", "", 1).isdigit():
         raise InvalidArgument(f"invalid DOCKER_API_VERSION {unsafe_text!r}: write a version as 1.51")
     return unsafe_text
+
+
+def for_people(descriptor: int, text: str) -> str:
+    """The text as it may be written there: harmless where it is a terminal."""
+    if text.isprintable() or not os.isatty(descriptor):
+        return text
+    from carboy.cli.printable import harmless
+
+    return harmless(text)
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:

@@ -47,7 +47,7 @@ def show(
     """
     lines = rendered(rows, columns, template=template, quiet=quiet, raw=raw)
     if lines:
-        session.out("\n".join(lines))
+        session.out("\n".join(lines), styled="\033" in template)
 
 
 def rendered(

@@ -41,7 +41,7 @@ _BUFFER = 1 << 20
 _MOST_FILES = 9999
 _LONGEST_TEMPLATE = 4096
 _LONGEST_TAG = 1024
-_MOST_ATTRIBUTES = 16 * 1024
+_MOST_ATTRIBUTES = 4096
 """Characters: each line of the log carries them all, and labels may be a hostile image's."""
 
 DRIVERS = tuple(_OPTIONS)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import pty
-from typing import TYPE_CHECKING
 
-from carboy.cli import events, paint, progress, table
+import pytest
 
-if TYPE_CHECKING:
-    import pytest
+from carboy.cli import completionwords, events, paint, printable, progress, table
+from carboy.cli.session import for_people
 
 EVENT = {
     "Type": "container",
@@ -41,6 +40,42 @@ def test_events_are_coloured_and_harmless() -> None:
     shown = events.coloured(EVENT)
     assert "\033[31mdie\033[0m abc (image=x, label=" in shown
     assert "\033[2J" not in shown
+
+
+def test_commands_of_execs_in_events_are_harmless() -> None:
+    shown = events.coloured({**EVENT, "Action": "exec_create: sh -c \033]0;x\a\n"})
+    assert "]0;x" in shown
+    assert "\033]" not in shown
+    assert "\n" not in shown
+
+
+@pytest.mark.parametrize("text", ["\033[2J", "\x9b2J", "\a", "\u202egnp.exe", "a\0b", "\udc9b"])
+def test_what_others_wrote_commands_no_terminal(text: str) -> None:
+    assert printable.harmless(f"a{text}b\tc\nd").isprintable() is False
+    shown = printable.harmless(text)
+    assert not set(shown) & set("\033\x9b\a\u202e\0\udc9b")
+    assert printable.quoted(text).isprintable()
+
+
+def test_quotes_are_gos() -> None:
+    assert printable.quoted('a"b\\\033\n\u2028ü') == '"a\\"b\\\\\\x1b\\n\\u2028ü"'
+
+
+def test_only_a_terminal_is_spared() -> None:
+    ours, theirs = pty.openpty()
+    reading, writing = os.pipe()
+    try:
+        assert "\033" not in for_people(theirs, "a\033[2Jb")
+        assert for_people(theirs, "a\tb\nü") == "a\tb\nü"
+        assert for_people(writing, "a\033[2Jb") == "a\033[2Jb"
+    finally:
+        for descriptor in (ours, theirs, reading, writing):
+            os.close(descriptor)
+
+
+def test_names_of_a_hostile_daemon_are_no_words_for_a_shell() -> None:
+    names = ["web", "$(reboot)", "`id`", "a;b", "a b", "*", "x\ny", "reg:5000/a/b@sha256", "", "~root", "a'b"]
+    assert completionwords._plain(names) == ["web", "reg:5000/a/b@sha256"]
 
 
 def test_the_progress_line() -> None:
