@@ -77,7 +77,7 @@ class Engine:
             volumes=self.volumes,
         )
         self.containers = Containers(parts, self.images, self.database, driver=driver)
-        self.containers.apply_defaults = functools.partial(defaults.apply, settings)
+        self.containers.drafts.apply_defaults = functools.partial(defaults.apply, settings)
         self.images.set_containers(self.containers)
         self.files = ContainerFiles(parts, self.containers, self.containers.lifecycle.emit)
         self.execs = Execs(self.containers, facts)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from msgspec import UNSET
 
 from carboy.engine.containers.document import Container
+from carboy.engine.containers.requests import channel_of
 from carboy.engine.containers.service import Containers
 from carboy.engine.containers.states import State
 from carboy.engine.monitors import Message
@@ -107,7 +108,7 @@ class Execs:
         config = one.config
         self._emit(one, f"exec_start: {' '.join(config.cmd)}")
         try:
-            reply = self._containers.channel(one.container).request(
+            reply = channel_of(one.container).request(
                 "exec",
                 descriptors=[] if client is None else [client],
                 exec_id=one.id,
@@ -158,14 +159,14 @@ class Execs:
         event was taken in here.
         """
         with contextlib.suppress(CarboyError):  # it starts just now, or the container has ended
-            self._containers.channel(one.container).request("exec_state", exec_id=one.id)
+            channel_of(one.container).request("exec_state", exec_id=one.id)
 
     def resize(self, exec_id: str, *, rows: int, cols: int) -> None:
         """Set the terminal's size."""
         one = self._find(exec_id)
         if not one.running:
             raise Conflict(f"cannot resize exec {exec_id}: it is not running")
-        self._containers.channel(one.container).request("resize", exec_id=exec_id, rows=rows, cols=cols)
+        channel_of(one.container).request("resize", exec_id=exec_id, rows=rows, cols=cols)
 
     # -- inside
 

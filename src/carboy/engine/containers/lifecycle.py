@@ -1,8 +1,6 @@
 """Start, exit and clean-up of one container: the sequence between store, network and monitor.
 
-mount overlay ─▶ resolve user ─▶ write files, config.json ─▶ spawn
-    ◀─ namespaces: connect the network (init mounts meanwhile)
-    ◀─ created: hand attached clients over ─▶ start ─▶ running
+launch (launching.py) ─▶ running
     ◀─ exited (the channel loop's thread): state, waiters ─▶ a worker: address, restart, removal
 
 Policies of restart and the clock for them are in restart.py, health in health.py, events in notices.py.
@@ -11,20 +9,21 @@ Policies of restart and the clock for them are in restart.py, health in health.p
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address
 
 from carboy.engine.containers import health
-from carboy.engine.containers.bundle import Bundles, write_file
-from carboy.engine.containers.document import Container, EndpointDocument, PendingAttach
+from carboy.engine.containers.bundle import Bundles
+from carboy.engine.containers.document import Container
 from carboy.engine.containers.filesystem import wait_for_copies
 from carboy.engine.containers.index import Index
+from carboy.engine.containers.launching import Launcher, take_pending
 from carboy.engine.containers.notices import Notices
+from carboy.engine.containers.outcomes import exit_code_of, response_of, system_errors, unknown_exit
 from carboy.engine.containers.parts import Parts
 from carboy.engine.containers.restart import (
     Schedule,
@@ -45,14 +44,10 @@ from carboy.engine.monitors import (
     reconnect,
 )
 from carboy.engine.spec.check import joined, network_mode
-from carboy.errors import CarboyError, Conflict, Internal, InvalidArgument, NotModified, Unavailable
+from carboy.errors import CarboyError, Conflict, Internal, NotModified
 from carboy.formats.dockerapi.containers import WaitError, WaitResponse
 from carboy.formats.dockerapi.times import parse_rfc3339, rfc3339
-from carboy.formats.spawner import StepError
 from carboy.linux import tree
-
-CREATE_TIMEOUT = 60.0
-EXIT_UNKNOWN = 255
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +60,7 @@ class Lifecycle:
         self._index = index
         self._remove = remove
         self._bundles = Bundles(parts, index)
+        self._launcher = Launcher(parts, self._bundles, disconnect=self._disconnect)
         self._workers = ThreadPoolExecutor(4, thread_name_prefix="exits")
         self._schedule = Schedule()
         self._notices = Notices(parts.events)
@@ -98,7 +94,7 @@ class Lifecycle:
             container.become(State.STARTING)
         try:
             with system_errors(f"cannot start container {container.name}"):
-                channel, pid, started_at = self._launch(container)
+                channel, pid, started_at = self._launcher.launch(container)
         except BaseException as error:
             self._failed(container, before, error)
             raise
@@ -120,105 +116,20 @@ class Lifecycle:
         self.emit(container, "start")
         self._listen(container, channel)
 
-    def _launch(self, container: Container) -> tuple[Channel, int, int]:
-        for attempt in (1, 2):
-            try:
-                return self._launch_once(container)
-            except Unavailable:
-                # The spawner died with our request in its hands: a new one is a request away.
-                if attempt == 2:
-                    raise
-                self._disconnect(container)
-        raise AssertionError
-
-    def _launch_once(self, container: Container) -> tuple[Channel, int, int]:
-        parts, bundle = self._parts, self._parts.paths.container(container.id)
-        run_directory = self._make_run_directory(container)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{bundle}/exit.json")
-        rootfs, images = parts.snapshots.mount(container.id, container.diff_ids), []
-        try:
-            more = self._bundles.write(container, bundle, rootfs)
-            images = self._bundles.open_images(container)
-            channel = parts.spawner.spawn(
-                container_id=container.id,
-                bundle=bundle,
-                run_directory=run_directory,
-                launch=self._bundles.launch_fields(container) | more,
-                rootfs=rootfs,
-                mounts=images,
-            )
-        finally:
-            for descriptor in (rootfs, *images):
-                os.close(descriptor)
-        try:
-            self._follow(container, channel, bundle)
-            for pending in self._take_pending(container):
-                # A client that has gone or asks for nonsense must not keep the container from starting.
-                with contextlib.suppress(CarboyError, OSError):
-                    hand_over(channel, pending)
-            reply = channel.request("start")
-        except BaseException:
-            channel.close()
-            raise
-        return channel, int(reply["pid"]), parse_rfc3339(str(reply["started_at"]))
-
-    def _follow(self, container: Container, channel: Channel, bundle: str) -> None:
-        """From the request to `created`: the network is set up as soon as there are namespaces."""
-        while True:
-            message = channel.next_event(CREATE_TIMEOUT)
-            match message.get("event"):
-                case "namespaces":
-                    self._connect(container, int(message["pid"]), bundle)
-                case "created":
-                    for warning in message.get("warnings") or ():
-                        _log.warning("container %s: %s", container.id[:12], warning)
-                    return
-                case "failed":
-                    raise StepError.from_message(message.get("error") or {})
-                case "exited":
-                    raise Internal(f"the init process of container {container.name} ended before its start")
-                case _:
-                    continue  # events of a newer monitor
-
-    def _connect(self, container: Container, pid: int, bundle: str) -> None:
-        host = container.document.host
-        mode = network_mode(host)
-        if mode not in ("bridge", "none"):
-            return
-        namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if mode == "none":
-                self._parts.network.loopback(namespace)
-                return
-            wanted = container.document.requested_address
-            endpoint = self._parts.network.connect(
-                namespace,
-                container_id=container.id,
-                address=IPv4Address(wanted) if wanted else None,
-                mac=container.document.config.mac_address or None,
-            )
-        finally:
-            os.close(namespace)
-        container.document.endpoint = EndpointDocument.of(endpoint)
-        # The same inode that init binds to /etc/hosts: written in place.
-        write_file(f"{bundle}/hosts", self._bundles.hosts(container, endpoint.address))
-        self._parts.ports.publish(container, endpoint, pid)
-
     def _failed(self, container: Container, before: State, error: BaseException) -> None:
         self._parts.volumes.release(container.id)
         self._disconnect(container)
         with container.mutex:
             document = container.document
             document.error = str(error)
-            document.exit_code = _exit_code_of(error)
+            document.exit_code = exit_code_of(error)
             after = State.CREATED if before is State.CREATED else State.EXITED
             container.become(after)
             told = container.take_waiters("next-exit", "not-running")
         response = WaitResponse(status_code=document.exit_code, error=WaitError(message=str(error)))
         for done in told:
             done(response)
-        for pending in self._take_pending(container):
+        for pending in take_pending(container):
             with contextlib.suppress(OSError):
                 os.close(pending.client)
         with contextlib.suppress(CarboyError):
@@ -226,21 +137,9 @@ class Lifecycle:
         if document.host.auto_remove and not isinstance(error, NotModified):
             self._workers.submit(self._remove_quietly, container)
 
-    def _make_run_directory(self, container: Container) -> str:
-        path = self._parts.paths.container_run(container.id)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path, 0o700)
-        return path
-
     def log_path(self, container: Container) -> str:
         """The newest file of its log; empty where the driver has none that can be read."""
         return self._bundles.log_path(container)
-
-    @staticmethod
-    def _take_pending(container: Container) -> list[PendingAttach]:
-        with container.mutex:
-            pending, container.pending = container.pending, []
-        return pending
 
     # -- what monitors say
 
@@ -520,53 +419,6 @@ class Lifecycle:
         self._notices.emit(container, action, more)
 
 
-def hand_over(channel: Channel, pending: PendingAttach) -> None:
-    """Give a client's socket to the monitor; it is closed here in any case."""
-    try:
-        channel.request("attach", descriptors=[pending.client], **pending.fields)
-    finally:
-        os.close(pending.client)
-
-
-@contextlib.contextmanager
-def system_errors(what: str) -> Iterator[None]:
-    """A full disk and its kin, as an error that says what was tried."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR):
-            # Names of the image or the client that lead nowhere.
-            name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
-            raise InvalidArgument(f"{what}: {error.strerror}: {name[:200]}") from error
-        hint = ": free some space and try again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        raise Unavailable(f"{what}: {error}{hint}") from error
-
-
 def _joins_another(container: Container) -> bool:
     host = container.document.host
     return any(joined(mode) for mode in (network_mode(host), host.pid_mode, host.ipc_mode))
-
-
-def response_of(container: Container) -> WaitResponse:
-    """What those who wait are told."""
-    return WaitResponse(status_code=container.document.exit_code)
-
-
-def unknown_exit() -> Exit:
-    """An end that nobody saw."""
-    return Exit(
-        exit_code=EXIT_UNKNOWN,
-        oom=False,
-        finished_at=rfc3339(time.time_ns()),
-        error="exit unknown: the container's monitor ended without telling (killed, or a reboot)",
-    )
-
-
-def _exit_code_of(error: BaseException) -> int:
-    """Docker's exit code of a start that failed."""
-    text = str(error)
-    if "executable file not found" in text or "no such file or directory" in text.lower():
-        return 127
-    if "permission denied" in text.lower() or "is a directory" in text.lower():
-        return 126
-    return 128

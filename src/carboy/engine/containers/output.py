@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from carboy.engine.containers.document import Container, PendingAttach
-from carboy.engine.containers.lifecycle import hand_over
+from carboy.engine.containers.launching import hand_over
 from carboy.engine.containers.states import State
 from carboy.engine.logs import LogFile, Replay
 from carboy.engine.monitors import Channel

@@ -5,60 +5,43 @@ from __future__ import annotations
 import builtins
 import contextlib
 import itertools
-import os
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
-
-import msgspec
 
 from carboy.digest import Digest
 from carboy.engine import usage
 from carboy.engine.containers import health, views
-from carboy.engine.containers.bundle import ensure_bind_source, signal_number
+from carboy.engine.containers.bundle import signal_number
 from carboy.engine.containers.creating import (
     check_platform,
-    fill_defaults,
-    inherited_mounts,
-    joined_containers,
     make_volumes,
-    pin_images,
 )
-from carboy.engine.containers.document import Container, ContainerDocument
+from carboy.engine.containers.document import Container
+from carboy.engine.containers.drafts import Drafts
 from carboy.engine.containers.index import Index
-from carboy.engine.containers.lifecycle import Lifecycle, response_of, system_errors
+from carboy.engine.containers.lifecycle import Lifecycle
+from carboy.engine.containers.outcomes import response_of, start_error, system_errors
 from carboy.engine.containers.output import Attachment, check_attach, read_log
 from carboy.engine.containers.parts import Parts
-from carboy.engine.containers.sharing import stored_links
+from carboy.engine.containers.removal import Removal
+from carboy.engine.containers.requests import ask, channel_of, require_running, require_steady, send_signal
 from carboy.engine.containers.states import State
 from carboy.engine.images.service import ImageService
 from carboy.engine.images.users import CommitSubject, ContainerImage, ContainerUse
 from carboy.engine.logs import LogFile
-from carboy.engine.monitors import Channel
 from carboy.engine.names import check_name, random_name
-from carboy.engine.spec.check import check_request
-from carboy.engine.spec.conflicts import check_conflicts
-from carboy.engine.spec.devices import check_devices, device_rules, linux_devices
-from carboy.engine.spec.mounts import plan_mounts
-from carboy.engine.spec.process import arguments, merge_image_config, working_directory
-from carboy.errors import CarboyError, Conflict, InvalidArgument, NotFound, NotModified, Unavailable
+from carboy.errors import CarboyError, Conflict, InvalidArgument, NotModified, Unavailable
 from carboy.formats.dockerapi.containers import (
-    ContainerConfig,
     ContainerInspect,
     ContainerSummary,
     CreateRequest,
     CreateResponse,
-    HostConfig,
     WaitResponse,
 )
 from carboy.formats.dockerapi.filters import Filters
 from carboy.formats.dockerapi.streams import AttachOptions, LogOptions
-from carboy.formats.dockerapi.wire import from_plain
-from carboy.formats.spawner import StepError
-from carboy.linux import tree
 from carboy.store.metadata import Database
 
 DEFAULT_STOP_TIMEOUT = 10
@@ -73,15 +56,16 @@ class Containers:
         self._images = images
         self._driver = driver
         self.index = Index(database)
-        self.lifecycle = Lifecycle(parts, self.index, remove=self._remove_ended)
+        self._removal = Removal(parts, self.index)
+        self.drafts = Drafts(parts.facts, self.index, images)
+        self.lifecycle = Lifecycle(parts, self.index, remove=self._removal.remove_ended)
         self._numbers = itertools.count()
         parts.volumes.users = self._volume_uses
-        self.apply_defaults: Callable[[HostConfig], None] = lambda _host: None
 
     def load(self) -> None:
         """Read the records, find what still runs, sweep what is ours and unfinished."""
         self.index.load()
-        self._sweep()
+        self._removal.sweep()
         self.lifecycle.recover()
         alive = {container.id for container in self.index if container.alive}
         self._parts.volumes.adopt(use for use in self._volume_uses() if use[1] in alive)
@@ -105,68 +89,27 @@ class Containers:
             with self._images.pinned(request.image) as image:
                 warnings = check_platform(platform, request.image, image, self._parts.facts.machine)
                 with ExitStack() as pins:
-                    return self._create(container_id, checked, request, image, warnings=warnings, pins=pins)
+                    document, more = self.drafts.draft(
+                        request, image, container_id=container_id, name=checked, pins=pins
+                    )
+                    self._make(Container(document), image)
         except BaseException:
             self.index.release(checked, container_id)
             raise
+        return CreateResponse(id=container_id, warnings=warnings + more)
 
-    def _create(
-        self,
-        container_id: str,
-        name: str,
-        request: CreateRequest,
-        image: ContainerImage,
-        *,
-        warnings: builtins.list[str],
-        pins: ExitStack,
-    ) -> CreateResponse:
-        warnings += check_conflicts(request)
-        config, host = request.container_config(), request.host_config
-        self.apply_defaults(host)
-        inherited, _ = from_plain(msgspec.to_builtins(image.config.config), ContainerConfig)
-        merge_image_config(config, inherited)
-        warnings += check_request(config, host, self._parts.facts)
-        arguments(config)
-        working_directory(config)
-        signal_number(config.stop_signal or "SIGTERM")
-        device_rules(host)
-        linux_devices(host)
-        check_devices(host, self._parts.facts)
-        for reference in joined_containers(host):
-            self.index.find(reference)
-        mounts, more = plan_mounts(config, host, inherited_mounts(host, self.index.find))
-        pin_images(mounts, self._images, pins)
-        warnings += more
-        warnings += [f"Field {field} is not known and was ignored." for field in request.unknown_fields]
-        for mount in mounts:
-            if mount.type == "bind":
-                ensure_bind_source(mount.source, create=mount.create_source)
-        fill_defaults(config, host, container_id)
-        host.links = stored_links(host, name, self.index.find)
-        document = ContainerDocument(
-            id=container_id,
-            name=name,
-            created_at=time.time_ns(),
-            image_id=str(image.id),
-            image_reference=request.image,
-            diff_ids=[str(diff_id) for diff_id in image.diff_ids],
-            config=config,
-            host=host,
-            mounts=mounts,
-        )
-        container = Container(document)
+    def _make(self, container: Container, image: ContainerImage) -> None:
         try:
-            with system_errors(f"cannot create container {name}"):
-                self._parts.snapshots.prepare(container_id, image.diff_ids)
+            with system_errors(f"cannot create container {container.name}"):
+                self._parts.snapshots.prepare(container.id, image.diff_ids)
                 make_volumes(container, self._parts)
             self.index.add(container)
         except BaseException:
-            self._remove_files(container_id)
+            self._removal.remove_files(container.id)
             with contextlib.suppress(CarboyError, OSError):
-                self._remove_anonymous_volumes(container)
+                self._removal.remove_anonymous_volumes(container)
             raise
         self.lifecycle.emit(container, "create")
-        return CreateResponse(id=container_id, warnings=warnings)
 
     # -- life
 
@@ -181,7 +124,7 @@ class Containers:
             try:
                 self.lifecycle.start(container)
             except CarboyError as error:
-                raise _start_error(error, container) from error
+                raise start_error(error, container) from error
 
     def stop(self, unsafe_ref: str, *, timeout: int | None, signal: str | None) -> None:
         """Ask it to end, and kill it after the time-out (-1: never)."""
@@ -222,7 +165,7 @@ class Containers:
         """A signal, and its event before the end that it may cause."""
         if container.alive:
             self.lifecycle.emit(container, "kill", {"signal": str(number)})
-        self._signal(container, number)
+        send_signal(container, number)
 
     def restart(self, unsafe_ref: str, *, timeout: int | None, signal: str | None) -> None:
         """Stop if it runs, then start."""
@@ -238,7 +181,7 @@ class Containers:
                     self.lifecycle.emit(container, "stop")
                 self.lifecycle.start(container)
             except CarboyError as error:
-                raise _start_error(error, container) from error
+                raise start_error(error, container) from error
             finally:
                 container.document.host.auto_remove = auto_remove
         self.lifecycle.emit(container, "restart")
@@ -252,7 +195,7 @@ class Containers:
                 if self.lifecycle.cancel_restart(container):
                     self._by_hand(container)
                     return
-        self._require_running(container, f"cannot kill container: {container.name}: ")
+        require_running(container, f"cannot kill container: {container.name}: ")
         if number in (9, signal_number(container.document.config.stop_signal or "SIGTERM")):
             self._by_hand(container)
         if number == 9:
@@ -264,10 +207,10 @@ class Containers:
         """Freeze every process."""
         container = self.find(unsafe_ref)
         with container.operation:
-            channel = self._require_steady(container)
+            channel = require_steady(container)
             if container.state is State.PAUSED:
                 raise Conflict(f"Container {container.id} is already paused")
-            self._ask(container, channel, "pause")
+            ask(container, channel, "pause")
             with container.mutex:
                 container.become(State.PAUSED)
                 health.pause(container)
@@ -278,7 +221,7 @@ class Containers:
         """Let the processes go on."""
         container = self.find(unsafe_ref)
         with container.operation:
-            self._require_running(container)
+            require_running(container)
             if container.state is not State.PAUSED:
                 raise Conflict(f"Container {container.id} is not paused")
             self._resume(container)
@@ -286,7 +229,7 @@ class Containers:
         self.lifecycle.emit(container, "unpause")
 
     def _resume(self, container: Container) -> None:
-        self._ask(container, self.channel(container), "resume")
+        ask(container, channel_of(container), "resume")
         with container.mutex:
             if container.state is State.PAUSED:
                 container.become(State.RUNNING)
@@ -315,8 +258,8 @@ class Containers:
     def resize(self, unsafe_ref: str, *, rows: int, cols: int) -> None:
         """Set the terminal's size."""
         container = self.find(unsafe_ref)
-        channel = self._require_running(container)
-        self._ask(container, channel, "resize", rows=rows, cols=cols)
+        channel = require_running(container)
+        ask(container, channel, "resize", rows=rows, cols=cols)
         self.lifecycle.emit(container, "resize", {"height": str(rows), "width": str(cols)})
 
     # -- removal
@@ -337,63 +280,7 @@ class Containers:
                 container.document.stopped_by_user = True
                 self._kill(container)
             self.lifecycle.finish(container)
-            self._remove(container, volumes=volumes)
-
-    def _remove_ended(self, container: Container) -> None:
-        """`--rm`: with its anonymous volumes."""
-        if container.state in (State.EXITED, State.CREATED, State.DEAD):
-            self._remove(container, volumes=True)
-
-    def _remove(self, container: Container, *, volumes: bool) -> None:
-        with contextlib.suppress(NotFound):
-            if self.index.find(container.id) is not container:
-                raise NotFound(container.id)
-            with container.mutex:
-                container.become(State.REMOVING)
-            try:
-                self._remove_files(container.id)
-                if volumes:  # before the record goes: nobody else would find them after a sudden death
-                    self._remove_anonymous_volumes(container)
-                self.index.remove(container)
-            except BaseException:
-                with container.mutex:
-                    container.become(State.DEAD)
-                raise
-            self.lifecycle.emit(container, "destroy")
-            self._tell_removed(container)
-
-    def _tell_removed(self, container: Container) -> None:
-        with container.mutex:
-            told = container.take_waiters("removed", "not-running", "next-exit")
-            pending, container.pending = container.pending, []
-        for done in told:
-            done(response_of(container))
-        for one in pending:
-            with contextlib.suppress(OSError):
-                os.close(one.client)
-
-    def _remove_anonymous_volumes(self, container: Container) -> None:
-        for mount in container.document.mounts:
-            if mount.type == "volume" and mount.anonymous:
-                with contextlib.suppress(Conflict, NotFound):
-                    self._parts.volumes.remove(mount.source, force=True)
-
-    def _remove_files(self, container_id: str) -> None:
-        for path in (self._parts.paths.containers, self._parts.paths.containers_run):
-            directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                with contextlib.suppress(FileNotFoundError):
-                    tree.remove(directory, container_id)
-            finally:
-                os.close(directory)
-
-    def _sweep(self) -> None:
-        """Remove the directories of containers that were never finished, or already forgotten."""
-        known = {container.id for container in self.index}
-        for path in (self._parts.paths.containers, self._parts.paths.containers_run):
-            for name in os.listdir(path):
-                if name not in known and len(name) == 64:
-                    self._remove_files(name)
+            self._removal.remove(container, volumes=volumes)
 
     # -- looking
 
@@ -500,13 +387,13 @@ class Containers:
             with container.operation:
                 paused = container.state is State.RUNNING
                 if paused:
-                    self._ask(container, self.channel(container), "pause")
+                    ask(container, channel_of(container), "pause")
                 try:
                     yield
                 finally:
                     if paused and container.alive:
                         with contextlib.suppress(CarboyError):
-                            self._ask(container, self.channel(container), "resume")
+                            ask(container, channel_of(container), "resume")
 
         return CommitSubject(
             container_id=container.id,
@@ -524,60 +411,3 @@ class Containers:
             for mount in container.document.mounts:
                 if mount.type == "volume":
                     yield mount.source, container.id
-
-    # -- monitors
-
-    def channel(self, container: Container) -> Channel:
-        """The monitor's channel; raises Conflict when there is none."""
-        with container.mutex:
-            channel = container.channel
-        if channel is None:
-            raise Conflict(f"container {container.id} is not running")
-        return channel
-
-    def _require_running(self, container: Container, prefix: str = "") -> Channel:
-        if not container.alive:
-            raise Conflict(f"{prefix}container {container.id} is not running")
-        return self.channel(container)
-
-    def _require_steady(self, container: Container) -> Channel:
-        if container.state is State.RESTARTING:
-            raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
-        return self._require_running(container)
-
-    def _ask(self, container: Container, channel: Channel, operation: str, **fields: Any) -> None:
-        """A request to the monitor; when the container ends meanwhile, it simply does not run."""
-        try:
-            channel.request(operation, **fields)
-        except CarboyError as error:
-            if container.alive and not container.wait_ended(1.0):
-                raise
-            raise Conflict(f"container {container.id} is not running") from error
-
-    def _signal(self, container: Container, number: int) -> None:
-        try:
-            self.channel(container).request("signal", signal=number)
-        except (Conflict, Unavailable):
-            if container.alive:
-                container.wait_ended(2.0)
-        except CarboyError:
-            if container.alive and container.wait_ended(0.5) is False:
-                raise
-
-
-def _start_error(error: CarboyError, container: Container) -> CarboyError:
-    """A failed start in the words that clients match on."""
-
-    if not isinstance(error, StepError):
-        return error
-    if error.step == "log":
-        text = f"failed to create task for container: {error.text}"
-        return StepError(error.category, error.step, text, errno=error.errno)
-    text = (
-        f"failed to create task for container {container.id[:12]}: OCI runtime create failed:"
-        f" {error.text}: unknown"
-    )
-    lower = error.text.lower()
-    if error.step in ("exec", "cwd", "user") or "not found in $path" in lower or "permission denied" in lower:
-        return InvalidArgument(text)
-    return StepError(error.category, error.step, text, errno=error.errno)
