@@ -4,7 +4,9 @@
          nodes.py           (spans, words)    grammar.py    (typed, not expanded)   stages.py
 
     source.py        Span, Limits, DockerfileError (points at the text), suggestions
-    nodes.py         Node, Word, Heredoc, Directive: what is written where
+    nodes.py         lines, continuations, comments, directives, heredocs
+    tree.py          File, Node, Word, Heredoc, Directive: what is written where
+    arguments.py     one logical line to a Node
     words.py         Lexer: `$X`, `${X:-d}` …, quotes, words; which variables were asked for
     patterns.py      the wildcards of `${X#p}`, in bounded time
     instructions.py  From, Run, Copy …: the typed values; start here to use the package
