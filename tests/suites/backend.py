@@ -39,7 +39,6 @@ class BackendContract:
             ("GET", "/containers/none/json"),
             ("POST", "/containers/none/start"),
             ("POST", "/containers/none/stop"),
-            ("POST", "/containers/none/kill"),
             ("POST", "/containers/none/wait"),
             ("POST", "/containers/none/rename?name=x"),
             ("GET", "/containers/none/logs?stdout=1"),
@@ -52,6 +51,8 @@ class BackendContract:
             ("DELETE", "/containers/none"),
         ]:
             assert api.json(method, path) == (404, {"message": "No such container: none"})
+        killed = api.json("POST", "/containers/none/kill")
+        assert killed == (404, {"message": "cannot kill container: none: No such container: none"})
         assert api.json("GET", "/images/no-such-image/json")[0] == 404
         assert (
             "No such image"

@@ -31,7 +31,7 @@ _LEGACY_IMAGE_CONFIG = {
 }
 
 
-def container(found: ContainerInspect) -> Reply:
+def container(found: ContainerInspect, version: Version) -> Reply:
     """The answer to `GET /containers/{id}/json`."""
     document = msgspec.to_builtins(found)
     _config(document["Config"])
@@ -39,6 +39,9 @@ def container(found: ContainerInspect) -> Reply:
     _omit(host, _HOST_OMITS)
     for name in _HOST_NULLS:
         host[name] = host[name] or None
+    host["OomKillDisable"] = bool(host["OomKillDisable"])
+    if version >= (1, 42):
+        _omit(host, ["KernelMemory"])
     return json_reply(document)
 
 

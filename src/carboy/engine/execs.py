@@ -166,6 +166,8 @@ class Execs:
         one = self._find(exec_id)
         if not one.running:
             raise Conflict(f"cannot resize exec {exec_id}: it is not running")
+        if not one.config.tty:
+            return  # as Docker: there is nothing to do
         channel_of(one.container).request("resize", exec_id=exec_id, rows=rows, cols=cols)
 
     # -- inside

@@ -7,9 +7,10 @@ data, vessels and fermentation.  After some collisions a number is added.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from carboy.errors import InvalidArgument
+from carboy.errors import Conflict, InvalidArgument
 
 MAX_NAME = 253
 
@@ -60,3 +61,12 @@ def random_name(is_taken: Callable[[str], bool], *, choose: random.Random | None
         if not is_taken(name):
             return name
     raise InvalidArgument("no free container name was found: give one with --name")
+
+
+@contextmanager
+def allocating() -> Iterator[None]:
+    """What a rename says of a name that it cannot have, in Docker's words."""
+    try:
+        yield
+    except (Conflict, InvalidArgument) as error:
+        raise type(error)(f"Error when allocating new name: {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from carboy.api import shown
 from carboy.api.call import Call
 from carboy.api.reply import EMPTY, NO_CONTENT, Answer, json_reply
-from carboy.errors import InvalidArgument, Unsupported
+from carboy.errors import InvalidArgument, NotFound, Unsupported
 from carboy.formats.dockerapi.containers import CreateRequest
 
 
@@ -32,7 +32,8 @@ async def create(call: Call) -> Answer:
 async def inspect(call: Call) -> Answer:
     """`GET /containers/{id}/json`"""
     ref, size = call.variable("id"), call.query.boolean("size")
-    return shown.container(await call.run(lambda: call.backends.containers.inspect(ref, size=size)))
+    found = await call.run(lambda: call.backends.containers.inspect(ref, size=size))
+    return shown.container(found, call.version)
 
 
 async def start(call: Call) -> Answer:
@@ -67,7 +68,10 @@ async def restart(call: Call) -> Answer:
 async def kill(call: Call) -> Answer:
     """`POST /containers/{id}/kill`"""
     ref, signal = call.variable("id"), call.query.optional("signal")
-    await call.run_slow(lambda: call.backends.containers.kill(ref, signal=signal))
+    try:
+        await call.run_slow(lambda: call.backends.containers.kill(ref, signal=signal))
+    except NotFound as error:
+        raise NotFound(f"cannot kill container: {ref[:200]}: {error}") from error
     return NO_CONTENT
 
 

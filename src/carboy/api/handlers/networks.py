@@ -13,7 +13,11 @@ PREDEFINED = ("bridge", "host", "none", "default")
 async def list_networks(call: Call) -> Answer:
     """`GET /networks`"""
     filters = call.query.filters()
-    return json_reply(await call.run(lambda: call.backends.networks.list(filters)))
+    found = await call.run(lambda: call.backends.networks.list(filters))
+    if call.version >= (1, 28):
+        for network in found:
+            network.containers = {}  # inspect tells of them
+    return json_reply(found)
 
 
 async def inspect(call: Call) -> Answer:

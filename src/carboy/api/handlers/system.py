@@ -46,6 +46,8 @@ async def info(call: Call) -> Answer:
 
 def _as_of(info: Info, version: Version) -> None:
     """Leave out what an older client does not know, put in what it expects."""
+    if version >= (1, 42):
+        info.kernel_memory = UNSET
     if version < (1, 44):
         info.cdi_spec_dirs = UNSET
         for runtime in info.runtimes.values():
@@ -63,7 +65,13 @@ def _as_of(info: Info, version: Version) -> None:
 async def disk_usage(call: Call) -> Answer:
     """`GET /system/df`"""
     kinds = call.query.all("type") if call.version >= (1, 42) else []
-    return json_reply(await call.run_slow(lambda: call.backends.system.disk_usage(kinds)))
+    usage = await call.run_slow(lambda: call.backends.system.disk_usage(kinds))
+    if call.version >= (1, 42):
+        usage.builder_size = UNSET
+    if call.version >= (1, 44):
+        for image in usage.images or ():
+            image.virtual_size = UNSET
+    return json_reply(usage)
 
 
 async def reset(call: Call) -> Answer:

@@ -31,7 +31,7 @@ from carboy.engine.containers.states import State
 from carboy.engine.images.service import ImageService
 from carboy.engine.images.users import CommitSubject, ContainerImage, ContainerUse
 from carboy.engine.logs import LogFile
-from carboy.engine.names import check_name, random_name
+from carboy.engine.names import allocating, check_name, random_name
 from carboy.errors import CarboyError, Conflict, InvalidArgument, NotModified, Unavailable
 from carboy.formats.dockerapi.containers import (
     ContainerInspect,
@@ -239,12 +239,14 @@ class Containers:
         container = self.find(unsafe_ref)
         if not name:
             raise InvalidArgument("Neither old nor new names may be empty")
-        checked = check_name(name)
+        with allocating():
+            checked = check_name(name)
         with container.operation:
             before = container.name
             if checked == before:
                 raise InvalidArgument("Renaming a container with the same name as its current name")
-            self.index.reserve(checked, container.id)
+            with allocating():
+                self.index.reserve(checked, container.id)
             container.document.name = checked
             try:
                 self.index.save(container)
@@ -259,7 +261,8 @@ class Containers:
         """Set the terminal's size."""
         container = self.find(unsafe_ref)
         channel = require_running(container)
-        ask(container, channel, "resize", rows=rows, cols=cols)
+        if container.document.config.tty:  # else there is nothing to do, as with Docker
+            ask(container, channel, "resize", rows=rows, cols=cols)
         self.lifecycle.emit(container, "resize", {"height": str(rows), "width": str(cols)})
 
     # -- removal

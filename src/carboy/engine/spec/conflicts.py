@@ -10,7 +10,7 @@ from carboy.formats.dockerapi.containers import CreateRequest, EndpointSettings,
 
 NETWORKS = ("bridge", "host", "none")
 HOST_GATEWAY = "host-gateway"
-_LINKED = "network can't be used with links. This would result in undefined behavior"
+_LINKED = "can't be used with links. This would result in undefined behavior"
 
 
 def check_conflicts(request: CreateRequest) -> list[str]:
@@ -43,7 +43,7 @@ def _check_namespaces(request: CreateRequest, host: HostConfig) -> None:
     elif mode not in NETWORKS:
         raise NotFound(f"network {mode[:80]} not found")
     if mode == "host" and host.links:
-        raise InvalidArgument(f"conflicting options: host type {_LINKED}")
+        raise InvalidArgument(f"conflicting options: host type networking {_LINKED}")
     if host.uts_mode == "host" and (request.hostname or request.domainname):
         raise InvalidArgument("conflicting options: hostname and the UTS mode")
     for value, name, allowed in (
@@ -61,7 +61,7 @@ def _check_joined_network(request: CreateRequest, host: HostConfig, mode: str) -
     if not joined(mode):
         raise InvalidArgument("invalid container format container:<name|id>")
     if host.links:
-        raise InvalidArgument(f"conflicting options: container type {_LINKED}")
+        raise InvalidArgument(f"conflicting options: container type network {_LINKED}")
     for given, what in (
         (request.hostname, "hostname and the network mode"),
         (host.dns, "dns and the network mode"),

@@ -114,7 +114,7 @@ def _check_cpu(wanted: Resources, facts: HostFacts) -> list[str]:
     if wanted.nano_cpus:
         for value, name in ((wanted.cpu_quota, "CPU Quota"), (wanted.cpu_period, "CPU Period")):
             if value > 0:
-                raise InvalidArgument(f"Conflicting options: Nano CPUs and {name} cannot both be set.")
+                raise InvalidArgument(f"Conflicting options: Nano CPUs and {name} cannot both be set")
         if not facts.controllers.cpu_quota:
             raise InvalidArgument(
                 "NanoCPUs can not be set, as your kernel does not support CPU CFS scheduler"

@@ -144,11 +144,10 @@ class Info(Document, kw_only=True):
     images: int = 0
     driver: str
     driver_status: list[list[str]] = field(default_factory=list)
-    system_status: list[str] | None = None
     plugins: Plugins = field(default_factory=Plugins)
     memory_limit: bool = False
     swap_limit: bool = False
-    kernel_memory: bool = False
+    kernel_memory: bool | UnsetType = False
     kernel_memory_tcp: bool = field(default=False, name="KernelMemoryTCP")
     cpu_cfs_period: bool = False
     cpu_cfs_quota: bool = False
@@ -264,4 +263,4 @@ class DiskUsage(Document, kw_only=True):
     containers: list[ContainerSummary] | None = field(default_factory=list)
     volumes: list[Volume] | None = field(default_factory=list)
     build_cache: list[BuildCacheRecord] | None = field(default_factory=list)
-    builder_size: int = 0
+    builder_size: int | UnsetType = 0
