@@ -84,7 +84,6 @@ def test_states_of_an_exec(daemon: Daemon, container: str) -> None:
         "arguments": ["-c", "read x; exit 7"],
         "tty": False,
         "privileged": False,
-        "user": "",
     }
     assert daemon.get(f"/containers/{container}/json")["ExecIDs"] == [exec_id]
     with open_hijacked(daemon, start, {}) as connection:
