@@ -187,11 +187,11 @@ class FakeContainers:
         container.status = "running"
 
     def kill(self, unsafe_ref: str, *, signal: str | None) -> None:
-        container = self._running(unsafe_ref)
+        container = self.running(unsafe_ref)
         self.finish(container, 137)
 
     def pause(self, unsafe_ref: str) -> None:
-        self._running(unsafe_ref).status = "paused"
+        self.running(unsafe_ref).status = "paused"
 
     def unpause(self, unsafe_ref: str) -> None:
         container = self.find(unsafe_ref)
@@ -199,7 +199,7 @@ class FakeContainers:
             raise InvalidArgument(f"Container {container.id} is not paused")
         container.status = "running"
 
-    def _running(self, unsafe_ref: str) -> FakeContainer:
+    def running(self, unsafe_ref: str) -> FakeContainer:
         container = self.find(unsafe_ref)
         if container.status != "running":
             raise Conflict(f"container {container.id} is not running")
@@ -296,7 +296,7 @@ class FakeContainers:
         return FakeHandover(self._backend, tty=self.find(unsafe_ref).request.tty)
 
     def resize(self, unsafe_ref: str, *, rows: int, cols: int) -> None:
-        self._running(unsafe_ref)
+        self.running(unsafe_ref)
 
 
 class FakeExecs:
@@ -305,7 +305,7 @@ class FakeExecs:
         self._items: dict[str, tuple[str, ExecConfig]] = {}
 
     def create(self, unsafe_container: str, config: ExecConfig) -> str:
-        container = self._backend.fake_containers._running(unsafe_container)
+        container = self._backend.fake_containers.running(unsafe_container)
         exec_id = f"{len(self._items):064x}"
         self._items[exec_id] = (container.id, config)
         return exec_id

@@ -92,7 +92,10 @@ def test_the_file_counts_for_new_containers(configured: Daemon) -> None:
 
 
 def test_a_container_may_say_otherwise(configured: Daemon) -> None:
-    host = {"Ulimits": [{"Name": "nofile", "Soft": 500, "Hard": 600}], "SecurityOpt": ["no-new-privileges=false"]}
+    host = {
+        "Ulimits": [{"Name": "nofile", "Soft": 500, "Hard": 600}],
+        "SecurityOpt": ["no-new-privileges=false"],
+    }
     code, out, _ = configured.run_container(
         "sh", "-c", "ulimit -n; grep NoNewPrivs /proc/self/status", host=host
     )

@@ -166,7 +166,7 @@ def test_an_overlay_without_an_upper_directory_is_read_only(tmpfs: int) -> None:
 def test_the_older_way_of_naming_layers_gives_the_same(tmpfs: int) -> None:
     lower, upper, work = (directory(tmpfs, name) for name in ("lower", "upper", "work"))
     write(lower, "file", "lower")
-    overlay = layers._mount_overlay([lower], upper, work, layers.OVERLAY_DEFAULTS, 0, by_descriptor=False)
+    overlay = layers.assemble_overlay([lower], upper, work, layers.OVERLAY_DEFAULTS, 0, by_descriptor=False)
     try:
         assert read(overlay, "file") == "lower"
     finally:

@@ -22,7 +22,7 @@ from carboy.formats.tar.reader import ForwardReader, scan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import Protocol
 
     from carboy.formats.tar.entry import TarEntry
@@ -147,12 +147,6 @@ class Unpacker:
         self._remove = remove
         self._times: list[tuple[Parts, int]] = []
         self._makes = (os.geteuid(), os.getegid())
-
-    def put_all(self, entries: Iterable[tuple[TarEntry, Contents]]) -> None:
-        """Make everything, and finish."""
-        for entry, contents in entries:
-            self.put(entry, contents)
-        self.finish()
 
     def put(self, entry: TarEntry, contents: Contents) -> None:
         """Make one file, in place of what has its name."""

@@ -13,10 +13,7 @@ if TYPE_CHECKING:
     from carboy.cli.session import Session
 
 USAGE = "[OPTIONS]"
-FLAGS = (
-    ("filter", "", "list", "Only what matches: until=..., label=..."),
-    ("force", "f", "bool", "Don't ask"),
-)
+FLAGS = prunes.FLAGS
 ARGUMENTS = (0, 0)
 EXAMPLES = """
 carboy container prune

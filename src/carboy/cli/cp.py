@@ -42,7 +42,7 @@ def main(session: Session, parsed: Parsed) -> int:
     to_container, to_path = copypaths.split_argument(destination)
     if from_container and to_container:
         raise UsageError("copying between containers is not supported", 1)
-    quiet = parsed.flag("quiet", not os.isatty(1))
+    quiet = parsed.flag("quiet", default=not os.isatty(1))
     if from_container:
         from carboy.cli.copyout import copy_out
 

@@ -43,7 +43,7 @@ class Parsed:
         """Whether the flag appeared at all."""
         return name in self.values or name in self.lists
 
-    def flag(self, name: str, default: bool = False) -> bool:
+    def flag(self, name: str, *, default: bool = False) -> bool:
         """A boolean."""
         value = self.values.get(name)
         return default if value is None else value == "true"

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 USAGE = "[OPTIONS]"
 FLAGS = (
     ("all", "a", "bool", "All images that no container uses, not only those without a name"),
-    ("filter", "", "list", "Only what matches: until=..., label=..."),
-    ("force", "f", "bool", "Don't ask"),
+    *prunes.FLAGS,
 )
 ARGUMENTS = (0, 0)
 EXAMPLES = """

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     Pruned = tuple[int, str]
 
 
+FLAGS = (
+    ("filter", "", "list", "Only what matches: until=..., label=..."),
+    ("force", "f", "bool", "Don't ask"),
+)
+
+
 def containers(session: Session, filters: list[str]) -> Pruned:
     """Containers that do not run."""
     reply = session.client.post("/containers/prune", table.filters(filters))

@@ -76,7 +76,7 @@ def main(session: Session, parsed: Parsed) -> int:
         session.warn("WARNING: Ignoring custom format, because both --format and --quiet are set.")
         template = ""
     if parsed.flag("quiet") and not template:
-        rows = [{"ID": _id(item, whole)} for item in found]
+        rows = [{"ID": _id(item, whole=whole)} for item in found]
     else:
         rows = [row(item, now, whole=whole) for item in found]
     columns = COLUMNS + SIZE_COLUMN if size else COLUMNS
@@ -85,7 +85,7 @@ def main(session: Session, parsed: Parsed) -> int:
     return 0
 
 
-def _id(item: Json, whole: bool) -> str:
+def _id(item: Json, *, whole: bool) -> str:
     container = document.text(item, "Id")
     return container if whole else container[:12]
 
@@ -104,7 +104,7 @@ def row(item: Json, now: float, *, whole: bool) -> dict[str, str]:
     return {
         "Command": _quoted(command if whole or len(command) <= 20 else command[:19] + "…"),
         "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(created)),
-        "ID": _id(item, whole),
+        "ID": _id(item, whole=whole),
         "Image": image,
         "Labels": labels(item),
         "LocalVolumes": str(

@@ -40,7 +40,7 @@ def main(session: Session, parsed: Parsed) -> int:
     if not parsed.flag("force"):
         from carboy.cli.confirm import ask
 
-        if not ask(_question(everything, with_volumes, filters)):
+        if not ask(_question(filters, everything=everything, with_volumes=with_volumes)):
             return 0
     total = 0
     for size, text in _steps(session, filters, everything=everything, with_volumes=with_volumes):
@@ -62,7 +62,7 @@ def _steps(
     yield prunes.where_there_are(lambda: prunes.build_cache(session, filters, everything=everything))
 
 
-def _question(everything: bool, with_volumes: bool, filters: list[str]) -> str:
+def _question(filters: list[str], *, everything: bool, with_volumes: bool) -> str:
     lines = ["all stopped containers", "all networks not used by at least one container"]
     if with_volumes:
         lines.append("all anonymous volumes not used by at least one container")

@@ -26,7 +26,7 @@ READABLE = frozenset({"json-file", "local"})
 
 _ATTRIBUTES = ("labels", "labels-regex", "env", "env-regex", "tag")
 _FILES = ("max-size", "max-file", "compress")
-_OPTIONS: dict[str, tuple[str, ...]] = {
+OPTIONS: dict[str, tuple[str, ...]] = {
     "json-file": (*_FILES, *_ATTRIBUTES),
     "local": (*_FILES, *_ATTRIBUTES),
     "syslog": ("syslog-address", "syslog-facility", "syslog-format", *_ATTRIBUTES),
@@ -44,7 +44,7 @@ _LONGEST_TAG = 1024
 _MOST_ATTRIBUTES = 4096
 """Characters: each line of the log carries them all, and labels may be a hostile image's."""
 
-DRIVERS = tuple(_OPTIONS)
+DRIVERS = tuple(OPTIONS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ def check(config: LogConfig) -> None:
         if mode != "non-blocking":
             raise InvalidArgument("logger: max-buffer-size option is only supported with 'mode=non-blocking'")
         _size(options["max-buffer-size"], "error parsing option max-buffer-size", unit=1024)
-    known = _OPTIONS.get(driver)
+    known = OPTIONS.get(driver)
     if known is None:
         raise InvalidArgument(f"logger: no log driver named '{driver[:40]}' is registered")
     for option in options:

@@ -35,7 +35,6 @@ _EXTENDED = 1
 _CHUNK_INDEXES = 0x20
 _MAX_CHUNK_BITS = 31
 _HOLE = 0xFFFFFFFF
-_MAX_CHUNKS = 65536
 # A directory or link that is at most this long is kept behind its inode, in one block with it.
 _INLINE_MAX = 384
 

@@ -29,12 +29,6 @@ class Request:
     body: bytes
     keep_alive: bool
 
-    @property
-    def wants_upgrade(self) -> bool:
-        """Whether the client asked for a switch to another protocol."""
-        words = self.headers.get("connection", "").lower().split(",")
-        return "upgrade" in (word.strip() for word in words) and "upgrade" in self.headers
-
 
 def parse_request(
     unsafe_data: bytes | bytearray, *, max_head: int = MAX_HEAD, max_body: int = MAX_BODY

@@ -59,15 +59,15 @@ def mount_overlay(
     """
     merged = {**OVERLAY_DEFAULTS, **(options or {})}
     try:
-        return _mount_overlay(lower_fds, upper_fd, work_fd, merged, attributes, by_descriptor=True)
+        return assemble_overlay(lower_fds, upper_fd, work_fd, merged, attributes, by_descriptor=True)
     except OSError as error:
         # EINVAL from an older kernel: "lowerdir+" is not known with a descriptor.
         if error.errno != errno.EINVAL:
             raise
-    return _mount_overlay(lower_fds, upper_fd, work_fd, merged, attributes, by_descriptor=False)
+    return assemble_overlay(lower_fds, upper_fd, work_fd, merged, attributes, by_descriptor=False)
 
 
-def _mount_overlay(
+def assemble_overlay(
     lower_fds: Sequence[int],
     upper_fd: int | None,
     work_fd: int | None,
@@ -76,6 +76,8 @@ def _mount_overlay(
     *,
     by_descriptor: bool,
 ) -> int:
+    """One attempt of `mount_overlay`: layers go by descriptor, or by a path to it."""
+
     def set_layer(key: str, fd: int) -> None:
         if by_descriptor:
             fsconfig_set_fd(context, key, fd)
@@ -111,12 +113,13 @@ def supports_erofs_files() -> bool:
     try:
         os.close(mount_erofs(image, ()))
     except OSError as error:
-        return error.errno == errno.EINVAL and _kernel_version() >= (6, 12)
+        return error.errno == errno.EINVAL and kernel_version() >= (6, 12)
     finally:
         os.close(image)
     return True
 
 
-def _kernel_version() -> tuple[int, int]:
+def kernel_version() -> tuple[int, int]:
+    """Major and minor number of the kernel that runs."""
     major, minor = os.uname().release.split(".")[:2]
     return int(major), int("".join(char for char in minor if char.isdigit()) or "0")

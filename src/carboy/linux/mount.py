@@ -8,7 +8,6 @@ attaches it; `mount_setattr` changes flags.  Constants are those of <linux/mount
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import struct
 
@@ -72,7 +71,6 @@ _FSCONFIG_SET_FLAG = 0
 _FSCONFIG_SET_STRING = 1
 _FSCONFIG_SET_FD = 5
 _FSCONFIG_CMD_CREATE = 6
-_FSCONFIG_CMD_RECONFIGURE = 7
 
 
 def fsopen(filesystem: str) -> int:
@@ -98,11 +96,6 @@ def fsconfig_set_fd(context: int, key: str, fd: int) -> None:
 def fsconfig_create(context: int) -> None:
     """Make the superblock from the options set so far."""
     _fsconfig(context, _FSCONFIG_CMD_CREATE, None, None, 0)
-
-
-def fsconfig_reconfigure(context: int) -> None:
-    """Apply the options to the existing superblock of a context from `fspick`."""
-    _fsconfig(context, _FSCONFIG_CMD_RECONFIGURE, None, None, 0)
 
 
 def _fsconfig(context: int, command: int, key: str | None, value: bytes | None, aux: int) -> None:
@@ -218,8 +211,3 @@ def fstatfs_type(fd: int) -> int:
     buffer = _Statfs()
     call("fstatfs", LIBC.fstatfs, fd, ctypes.byref(buffer))
     return int(buffer.f_type) & 0xFFFFFFFF
-
-
-def is_unsupported(error: OSError) -> bool:
-    """Whether this kernel lacks the call or the option, as opposed to refusing the values."""
-    return error.errno in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)

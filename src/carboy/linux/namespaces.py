@@ -16,9 +16,7 @@ CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
 _NS_GET_USERNS = 0xB701
-_NS_GET_PARENT = 0xB702
 _NS_GET_NSTYPE = 0xB703
-_NS_GET_OWNER_UID = 0xB704
 
 
 def unshare(flags: int) -> None:
@@ -39,11 +37,6 @@ def namespace_type(fd: int) -> int:
 def owning_user_namespace(fd: int) -> int:
     """A descriptor of the user namespace that owns the namespace `fd`."""
     return fcntl.ioctl(fd, _NS_GET_USERNS)
-
-
-def parent_namespace(fd: int) -> int:
-    """A descriptor of the parent of a PID or user namespace."""
-    return fcntl.ioctl(fd, _NS_GET_PARENT)
 
 
 def sethostname(name: str) -> None:

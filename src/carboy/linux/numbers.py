@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-_TABLE = {
+TABLE = {
     "mount": (165, 40),
     "umount2": (166, 39),
     "pivot_root": (155, 41),
@@ -42,7 +42,7 @@ _TABLE = {
 
 MACHINE = os.uname().machine
 _COLUMN = {"x86_64": 0, "aarch64": 1}.get(MACHINE)
-SYSCALLS: dict[str, int] = {} if _COLUMN is None else {name: row[_COLUMN] for name, row in _TABLE.items()}
+SYSCALLS: dict[str, int] = {} if _COLUMN is None else {name: row[_COLUMN] for name, row in TABLE.items()}
 
 
 def number(name: str) -> int:

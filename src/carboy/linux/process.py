@@ -14,8 +14,6 @@ _PR_GET_DUMPABLE = 3
 _PR_SET_DUMPABLE = 4
 _PR_SET_KEEPCAPS = 8
 _PR_SET_NAME = 15
-_PR_SET_SECUREBITS = 28
-_PR_SET_TIMERSLACK = 29
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 
@@ -82,11 +80,6 @@ def set_keepcaps(value: int) -> None:
 def set_child_subreaper(value: int) -> None:
     """Whether orphaned descendants become children of this process."""
     prctl(_PR_SET_CHILD_SUBREAPER, value)
-
-
-def set_securebits(bits: int) -> None:
-    """The secure bits of this thread."""
-    prctl(_PR_SET_SECUREBITS, bits)
 
 
 def set_name(name: str) -> None:

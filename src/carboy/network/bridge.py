@@ -134,7 +134,7 @@ class BridgeNetwork:
         """
         rtnetlink.check_name(interface)
         _check_id(container_id)
-        wanted_mac = _parse_mac(mac) if mac is not None else None
+        wanted_mac = parse_mac(mac) if mac is not None else None
         with self._lock, _Category(f"set up network {self.name}"):
             master = self._ready()
         lent = self.addresses.allocate(container_id, address)
@@ -455,7 +455,8 @@ def mac_of(address: IPv4Address) -> bytes:
     return bytes((0x02, 0x42)) + address.packed
 
 
-def _parse_mac(unsafe_text: str) -> bytes:
+def parse_mac(unsafe_text: str) -> bytes:
+    """A hardware address from its text, with colons or dashes; raises InvalidArgument."""
     parts = unsafe_text.replace("-", ":").split(":")
     well_formed = len(parts) == rtnetlink.MAC_LENGTH and all(
         len(part) == 2 and all(c in "0123456789abcdefABCDEF" for c in part) for part in parts

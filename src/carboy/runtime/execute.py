@@ -75,7 +75,13 @@ def execute(
             filter_ = seccomp.filter_for(wanted, seccomp_cache) if wanted else None
         with Failing("label"):
             labels.require(one)
-        return _fork(target, lambda: (one, filter_), streams, preserve_fds, die_with_parent)
+        return _fork(
+            target,
+            lambda: (one, filter_),
+            streams,
+            preserve_fds=preserve_fds,
+            die_with_parent=die_with_parent,
+        )
     except BaseException:
         streams.close()
         raise
@@ -87,7 +93,7 @@ def execute_prepared(target: Target, prepare: Prepare, streams: Streams) -> Exec
     A monitor's memory stays small so: what the child reads and parses goes with it.
     """
     try:
-        return _fork(target, prepare, streams, 0, True)
+        return _fork(target, prepare, streams, preserve_fds=0, die_with_parent=True)
     except BaseException:
         streams.close()
         raise
@@ -97,6 +103,7 @@ def _fork(
     target: Target | Created,
     prepare: Prepare,
     streams: Streams,
+    *,
     preserve_fds: int,
     die_with_parent: bool,
 ) -> Executed:
@@ -105,7 +112,9 @@ def _fork(
     if pid == 0:
         ours.close()
         try:
-            _child(target, prepare, streams, theirs, preserve_fds, die_with_parent)
+            _child(
+                target, prepare, streams, theirs, preserve_fds=preserve_fds, die_with_parent=die_with_parent
+            )
         except BaseException as error:
             failed = error if isinstance(error, Exception) else RuntimeError(repr(error))
             sync.send(theirs, {"error": sync.step_error(failed, "exec").to_message()})
@@ -173,6 +182,7 @@ def _child(
     prepare: Prepare,
     streams: Streams,
     socket: Socket,
+    *,
     preserve_fds: int,
     die_with_parent: bool,
 ) -> None:

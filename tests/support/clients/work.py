@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-
 BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS")
-"""Variables of a machine with an authority of its own: requests prefers the first two to what docker-py says."""
+"""Set on machines with an authority of their own: requests prefers the first two to what docker-py says."""
 
 
 @dataclass(frozen=True)

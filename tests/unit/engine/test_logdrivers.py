@@ -128,7 +128,7 @@ def test_services() -> None:
 
 
 OPTIONS = sorted(
-    {name for names in logdrivers._OPTIONS.values() for name in names} | {"mode", "max-buffer-size", "x"}
+    {name for names in logdrivers.OPTIONS.values() for name in names} | {"mode", "max-buffer-size", "x"}
 )
 
 

@@ -21,7 +21,7 @@ def test_a_mac_address_follows_from_the_address() -> None:
 
 
 def test_mac_addresses_are_parsed() -> None:
-    assert bridge._parse_mac("02:42:AC:11:00:02") == bridge._parse_mac("02-42-ac-11-00-02")
+    assert bridge.parse_mac("02:42:AC:11:00:02") == bridge.parse_mac("02-42-ac-11-00-02")
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_mac_addresses_are_parsed() -> None:
 )
 def test_other_mac_addresses_are_refused(text: str) -> None:
     with pytest.raises(InvalidArgument, match="MAC"):
-        bridge._parse_mac(text)
+        bridge.parse_mac(text)
 
 
 def test_table_names_are_plain_and_differ() -> None:

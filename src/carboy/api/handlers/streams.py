@@ -25,7 +25,7 @@ RAW = "application/vnd.docker.raw-stream"
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
 
 CHUNK = 16 << 10
-"""Bytes of a log in one HTTP chunk: docker-modem reads a chunk's frames by recursion, and fails with thousands."""
+"""Bytes of a log in one HTTP chunk: docker-modem recurses over a chunk's frames, and fails with thousands."""
 
 MAX_EVENTS = 16 * 1024
 """Events that may wait for one client; a slower one is dropped."""

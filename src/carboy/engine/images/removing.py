@@ -47,7 +47,7 @@ class Remover:
             if len(references) > 1:
                 return
         elif len(references) <= 1:
-            conflict = self._in_the_way(record, self._force, check_names=False)
+            conflict = self._in_the_way(record, force=self._force, check_names=False)
             if conflict is not None:
                 raise conflict[0]
             self._untag(references)
@@ -63,7 +63,7 @@ class Remover:
             )
 
     def _delete(self, record: ImageRecord, *, force: bool, quiet: bool) -> None:
-        conflict = self._in_the_way(record, force, check_names=True)
+        conflict = self._in_the_way(record, force=force, check_names=True)
         if conflict is not None:
             error, used = conflict
             if quiet and (used or not self._is_dangling(record)):
@@ -78,7 +78,7 @@ class Remover:
             self._delete_parent(parent)
 
     def _delete_parent(self, parent: ImageRecord) -> None:
-        if self._is_dangling(parent) and self._in_the_way(parent, False, check_names=True) is None:
+        if self._is_dangling(parent) and self._in_the_way(parent, force=False, check_names=True) is None:
             self._delete(parent, force=False, quiet=True)
 
     def _untag(self, references: list[Reference]) -> None:
@@ -93,7 +93,7 @@ class Remover:
         return [use for use in self._uses() if use.image_id == record.id]
 
     def _in_the_way(
-        self, record: ImageRecord, force: bool, *, check_names: bool
+        self, record: ImageRecord, *, force: bool, check_names: bool
     ) -> tuple[Conflict, bool] | None:
         """The conflict, and whether it is a container's."""
         if self._records.children(record.id):

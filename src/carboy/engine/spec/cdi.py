@@ -114,7 +114,7 @@ class Registry:
         """Read every specification; those that make no sense are noted in `errors`."""
         registry = cls()
         for directory in directories:
-            registry._read_directory(directory)
+            registry.read_directory(directory)
         return registry
 
     @property
@@ -141,7 +141,8 @@ class Registry:
             result.add(device.container_edits)
         return result
 
-    def _read_directory(self, directory: str) -> None:
+    def read_directory(self, directory: str) -> None:
+        """Add the specifications of a directory; one that is missing has none."""
         try:
             files = sorted(name for name in os.listdir(directory) if name.endswith((".json", ".yaml")))
         except OSError:

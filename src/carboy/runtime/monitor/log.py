@@ -121,11 +121,11 @@ class FileLog:
     def __init__(
         self,
         path: str,
-        encoders: dict[int, Encoder],
         *,
         max_size: int = 0,
         max_file: int = 1,
         compress: bool = False,
+        attributes: dict[str, str] | None = None,
         loop: Loop | None = None,
     ) -> None:
         """loop: tells when a rotated file is compressed; without it, that is asked for when it matters."""
@@ -135,13 +135,14 @@ class FileLog:
         self._compress = compress
         self._compressor = (0, -1)
         self._loop = loop
-        self._encoders = encoders
+        self._encoders = {1: self._encoder("stdout", attributes), 2: self._encoder("stderr", attributes)}
         self._fd = -1
         self._size = 0
         self.lost = 0
         self.most = READ_SIZE
         self.full = False
         self.on_room: Callable[[], None] = _nothing
+        self._make_place()
         self.reopen()
 
     def finish(self, nanoseconds: int) -> None:
@@ -180,6 +181,14 @@ class FileLog:
     def unwritten(self, stream: int) -> bytes:
         """The beginning of a line, which is not in the file yet."""
         return self._encoders[stream].pending
+
+    def _make_place(self) -> None:
+        """The file's directory is there, unless the driver has one of its own."""
+
+    @staticmethod
+    def _encoder(stream: str, attributes: dict[str, str] | None) -> Encoder:
+        """Of one stream."""
+        raise NotImplementedError
 
     def _time(self, nanoseconds: int) -> object:
         """As the encoders take it."""
@@ -291,21 +300,9 @@ class JsonFile(FileLog):
 
     __slots__ = ()
 
-    def __init__(
-        self,
-        path: str,
-        *,
-        max_size: int = 0,
-        max_file: int = 1,
-        compress: bool = False,
-        attributes: dict[str, str] | None = None,
-        loop: Loop | None = None,
-    ) -> None:
-        encoders: dict[int, Encoder] = {
-            1: jsonlog.Encoder("stdout", attributes),
-            2: jsonlog.Encoder("stderr", attributes),
-        }
-        super().__init__(path, encoders, max_size=max_size, max_file=max_file, compress=compress, loop=loop)
+    @staticmethod
+    def _encoder(stream: str, attributes: dict[str, str] | None) -> Encoder:
+        return jsonlog.Encoder(stream, attributes)
 
     def _time(self, nanoseconds: int) -> object:
         return jsonlog.timestamp(nanoseconds)
@@ -320,25 +317,15 @@ class LocalFile(FileLog):
 
     __slots__ = ()
 
-    def __init__(
-        self,
-        path: str,
-        *,
-        max_size: int = 0,
-        max_file: int = 1,
-        compress: bool = False,
-        attributes: dict[str, str] | None = None,
-        loop: Loop | None = None,
-    ) -> None:
+    @staticmethod
+    def _encoder(stream: str, attributes: dict[str, str] | None) -> Encoder:
+        return locallog.Encoder(stream, attributes)
+
+    def _make_place(self) -> None:
         try:
-            os.mkdir(os.path.dirname(path), 0o700)
+            os.mkdir(os.path.dirname(self._path), 0o700)
         except FileExistsError:
             pass
-        encoders: dict[int, Encoder] = {
-            1: locallog.Encoder("stdout", attributes),
-            2: locallog.Encoder("stderr", attributes),
-        }
-        super().__init__(path, encoders, max_size=max_size, max_file=max_file, compress=compress, loop=loop)
 
     def _time(self, nanoseconds: int) -> object:
         return nanoseconds
