@@ -1,0 +1,75 @@
+"""What was found, and where."""
+
+from __future__ import annotations
+
+import msgspec
+
+from carboy.formats.dockerfile.lint.options import Options
+from carboy.formats.dockerfile.lint.rules import WARNING, Rule
+from carboy.formats.dockerfile.source import DockerfileError, distance, printable
+from carboy.formats.dockerfile.tree import Node
+
+MAX_FINDINGS = 1_000
+"""More of them nobody reads, and a hostile file could have a million."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that should not stay."""
+
+    rule: Rule
+    detail: str
+    line: int
+    end_line: int
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is to be said about a Dockerfile."""
+
+    text: str
+    findings: tuple[Finding, ...]
+    error: DockerfileError | None = None
+    fails: bool = False
+    """`error=true`: warnings fail a build."""
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """What counts."""
+        return tuple(each for each in self.findings if each.rule.severity == WARNING)
+
+    @property
+    def advice(self) -> tuple[Finding, ...]:
+        """What does not."""
+        return tuple(each for each in self.findings if each.rule.severity != WARNING)
+
+
+class Collector:
+    """Takes findings of the rules that are wanted."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._found: dict[Finding, None] = {}
+
+    def add(self, rule: Rule, node: Node, *values: str) -> None:
+        """A finding at an instruction; `values` fill the places of the rule's detail."""
+        self.add_lines(rule, node.line, node.end_line, *values)
+
+    def add_lines(self, rule: Rule, line: int, end_line: int, *values: str) -> None:
+        """A finding at lines."""
+        if self._options.wants(rule) and len(self._found) < MAX_FINDINGS:
+            detail = printable(rule.detail.format(*values))
+            self._found[Finding(rule, detail, line, max(line, end_line))] = None
+
+    def sorted(self) -> tuple[Finding, ...]:
+        """By line; in one line in the order in which they were found."""
+        return tuple(sorted(self._found, key=lambda finding: finding.line))
+
+
+def near(word: str, known: list[str], form: str) -> str:
+    """ " (did you mean …?)" for the known word that is at most two letters away, else nothing."""
+    best, nearest = "", 3
+    if len(word) > 100 or word in known:
+        return ""
+    for each in sorted(known):
+        if abs(len(each) - len(word)) < nearest and (found := distance(word, each)) < nearest:
+            best, nearest = each, found
+    return f" (did you mean {form.format(best)}?)" if best else ""
