@@ -187,3 +187,41 @@ def test_what_is_too_long_is_the_clients_fault(daemon: Daemon) -> None:
             assert caught.value.status == 400
     finally:
         daemon.request("DELETE", f"/containers/{container}?force=1")
+
+
+def test_a_flood_of_health_checks_does_not_hide_a_container_from_the_next_daemon(daemon: Daemon) -> None:
+    check = {"Test": ["CMD-SHELL", "tr '\\0' '\\377' </dev/zero | head -c 20000; exit 1"], "Retries": 1}
+    container = start(daemon, "sleep", "100", Healthcheck={**check, "Interval": 20_000_000})
+    try:
+        for _ in range(80):
+            made = daemon.post(f"/containers/{container}/exec", {"Cmd": ["sleep", "100"]})
+            daemon.request("POST", f"/exec/{made['Id']}/start", {"Detach": True})
+        deadline = time.monotonic() + 10
+        while len(daemon.get(f"/containers/{container}/json")["State"]["Health"]["Log"]) < 5:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        daemon.kill()
+        daemon.start()
+        state = daemon.get(f"/containers/{container}/json")["State"]
+        assert (state["Status"], state["Health"]["Status"]) == ("running", "unhealthy")
+        assert peak_mib(monitor_of(daemon, container)) < 40
+    finally:
+        daemon.request("DELETE", f"/containers/{container}?force=1")
+
+
+def test_nothing_of_the_host_is_seen_through_probes_execs_and_copies(daemon: Daemon) -> None:
+    watch = (
+        "while true; do for p in /proc/[0-9]*; do [ $p = /proc/1 ] && continue;"
+        " for f in $p/fd/* $p/exe $p/cwd $p/root; do l=$(readlink $f) && case $l in"
+        " *carboy*|*python*|*socket:*|*/containers/*) echo $f $l;; esac; done; done; done 2>/dev/null"
+    )
+    check = {"Test": ["CMD", "true"], "Interval": 10_000_000}
+    container = start(daemon, "sh", "-c", watch, Healthcheck=check)
+    try:
+        for _ in range(20):
+            made = daemon.post(f"/containers/{container}/exec", {"Cmd": ["true"]})
+            daemon.request("POST", f"/exec/{made['Id']}/start", {"Detach": True})
+            daemon.request("GET", f"/containers/{container}/archive?path=/etc")
+        assert daemon.output(container) == b""
+    finally:
+        daemon.request("DELETE", f"/containers/{container}?force=1")

@@ -154,3 +154,44 @@ def test_any_options_are_refused_or_resolved(driver: str, options: dict[str, str
     except Unavailable:
         return  # a name that cannot be looked up
     assert json.loads(json.dumps(found)) == found
+
+
+def hostile(**fields: object) -> Subject:
+    """A container of a hostile image."""
+    known = {name: getattr(SUBJECT, name) for name in Subject.__slots__}
+    return Subject(**{**known, **fields})
+
+
+def test_a_tag_is_one_short_line() -> None:
+    subject = hostile(command="a\n<13>forged record\033[2J\u2028" + "x" * 1_000_000)
+    rendered = logdrivers.render_tag("{{.Command}}" * 300, subject)
+    assert len(rendered) == 1024
+    assert rendered.isprintable()
+    with pytest.raises(InvalidArgument, match="longer than 4096"):
+        logdrivers.check(LogConfig(type="json-file", config={"tag": "x" * 5000}))
+
+
+@pytest.mark.parametrize("driver", ["json-file", "local", "syslog", "journald"])
+def test_labels_that_each_line_would_carry_have_a_bound(driver: str) -> None:
+    config = LogConfig(type=driver, config={"labels-regex": "."})
+    fits = logdrivers.launch_fields(config, hostile(labels={"a": "x" * 4000}), "/c")
+    assert fits["driver"] == driver
+    if driver == "syslog":  # it tells nothing but the tag
+        return
+    with pytest.raises(InvalidArgument, match="name fewer"):
+        logdrivers.launch_fields(config, hostile(labels={"a": "x" * 5000}), "/c")
+
+
+def test_labels_cannot_speak_for_the_engine_in_the_journal() -> None:
+    labels = {"container_id": "another", "message": "forged", "priority": "0", "_pid": "1", "team": "x"}
+    config = LogConfig(type="journald", config={"labels-regex": "."})
+    fields = logdrivers.launch_fields(config, hostile(labels=labels), "/c")["fields"]
+    assert fields["CONTAINER_ID"] == "c" * 12
+    assert set(fields) & {"MESSAGE", "PRIORITY", "_PID"} == set()
+    assert fields["TEAM"] == "x"
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)*$", "a?" * 60 + "a" * 60])
+def test_patterns_for_labels_are_linear(pattern: str) -> None:
+    config = LogConfig(type="json-file", config={"labels-regex": pattern, "env-regex": pattern})
+    logdrivers.launch_fields(config, hostile(labels={"a" * 59 + "!": "x"}, env=["a" * 59 + "!=x"]), "/c")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from carboy.formats import stdcopy
 from carboy.runtime.monitor.loop import Loop
-from carboy.runtime.monitor.session import BUFFER, Session
+from carboy.runtime.monitor.session import BUFFER, Client, Session
 
 SIZE = 4 << 20
 
@@ -136,3 +136,18 @@ def test_a_stalled_client_does_not_hold_up_another() -> None:
             one.loop.step(0.1)
         taker.join()
         assert len(data) == SIZE
+
+
+def test_a_program_that_prints_byte_by_byte_waits_as_well() -> None:
+    ours, theirs = socket.socketpair()
+    one = Setup(stall=30)
+    with ours:
+        one.run()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client = Client(one.session, theirs.detach(), stdin=False, stdout=True, stderr=True, detach_keys=b"")
+        sent = 0
+        while not client.full:
+            client.send(1, b"x")
+            sent += 1
+            assert sent < 200_000
+        client.close()
