@@ -14,6 +14,7 @@ import os
 import time
 from _socket import SHUT_WR
 from _socket import socket as Socket  # noqa: N812 - the C type; the socket module would cost 0.3 MiB
+from fcntl import ioctl
 
 from carboy.formats import stdcopy
 from carboy.runtime.monitor.detach import Scanner
@@ -35,6 +36,17 @@ PIECES = 4096
 STALL = 10.0
 CHUNK = 256 * 1024
 INPUT_BUFFER = 64 * 1024
+LAST = 1.0
+"""Seconds for what is left of the output at the end: a pipe of newlines can become gigabytes of log."""
+_FIONREAD = 0x541B
+
+
+def _left_in(fd: int) -> int:
+    """The bytes that a pipe or terminal still holds."""
+    try:
+        return int.from_bytes(ioctl(fd, _FIONREAD, bytes(4)), "little")
+    except OSError:
+        return 0
 
 
 class Client:
@@ -307,12 +319,14 @@ class Session:
 
     def stop_output(self) -> None:
         """Take what is there now, and stop: somebody outside keeps the pipe open."""
+        end = time.monotonic() + LAST
         for fd in list(self._outputs):
             for _ in range(64):
-                before = fd in self._outputs
-                if before:
+                if fd in self._outputs and time.monotonic() < end:
                     self._output(fd, READ)
             if fd in self._outputs:
+                if self._log is not None and time.monotonic() >= end:
+                    self._log.lost += _left_in(fd)
                 self.loop.forget(fd)
                 del self._outputs[fd]
                 os.close(fd)

@@ -217,7 +217,7 @@ class Monitor:
         oom, problem = self.container.remove_group()
         if running.session is not None and running.session.lost and not problem:
             problem = (
-                f"{running.session.lost} bytes of the log are lost: its disk was full or failed,"
+                f"{running.session.lost} bytes of the log are lost: its disk was full, slow or failed,"
                 " or its server did not take them"
             )
         exited: Message = {
