@@ -112,61 +112,104 @@ def copy(
     on_signal: Callable[[int], None] | None = None,
 ) -> bool:
     """Copy until the server ends the stream; False when the user detached."""
-    stream = connection.socket
-    demultiplexer = None if tty else Demultiplexer(stdout, stderr)
-    buffer = bytearray(RECEIVE)
-    whole = memoryview(buffer)
-    poll = select.poll()
-    poll.register(stream, select.POLLIN)
-    if stdin is not None:
-        poll.register(stdin, select.POLLIN)
+    output = _Output(connection, stdout, None if tty else Demultiplexer(stdout, stderr))
+    typed = _Input(connection, stdin, scanner)
+    poll = typed.poll
     if watcher is not None:
         poll.register(watcher, select.POLLIN)
-    pending = b""
-
-    def deliver(data: memoryview) -> None:
-        if demultiplexer is not None:
-            demultiplexer.write(data)
-        else:
-            _write_run(stdout, [data])
-
     if connection.rest:
         rest, connection.rest = connection.rest, b""
-        deliver(memoryview(rest))
+        output.deliver(memoryview(rest))
     while True:
         for descriptor, event in poll.poll():
             if watcher is not None and descriptor == watcher.fileno():
-                for number in watcher.take():
-                    if on_signal is not None:
-                        on_signal(number)
-            elif descriptor == stdin:
-                typed = _read(stdin)
-                if not typed:
-                    poll.unregister(stdin)
-                    stdin = None
-                    _half_close(stream)
-                    continue
-                if scanner is not None and scanner.seen(typed):
-                    _send_some(stream, typed)
+                _pass_on(watcher, on_signal)
+            elif descriptor == typed.stdin:
+                if not typed.take():
                     return False
-                pending = _send_some(stream, typed)
-                if pending:
-                    poll.unregister(stdin)
-                    poll.register(stream, select.POLLIN | select.POLLOUT)
             else:
-                if event & select.POLLOUT and pending:
-                    pending = _send_some(stream, pending)
-                    if not pending and stdin is not None:
-                        poll.register(stream, select.POLLIN)
-                        poll.register(stdin, select.POLLIN)
-                if event & ~select.POLLOUT:
-                    try:
-                        count = stream.recv_into(buffer)
-                    except ConnectionResetError:
-                        count = 0
-                    if not count:
-                        return True
-                    deliver(whole[:count])
+                if event & select.POLLOUT:
+                    typed.go_on()
+                if event & ~select.POLLOUT and not output.take():
+                    return True
+
+
+def _pass_on(watcher: Watcher, on_signal: Callable[[int], None] | None) -> None:
+    for number in watcher.take():
+        if on_signal is not None:
+            on_signal(number)
+
+
+class _Output:
+    """From the stream to our descriptors."""
+
+    __slots__ = ("_buffer", "_demultiplexer", "_stdout", "_stream", "_whole")
+
+    def __init__(self, connection: Connection, stdout: int, demultiplexer: Demultiplexer | None) -> None:
+        self._stream = connection.socket
+        self._stdout = stdout
+        self._demultiplexer = demultiplexer
+        self._buffer = bytearray(RECEIVE)
+        self._whole = memoryview(self._buffer)
+
+    def take(self) -> bool:
+        """Read what is there and write it; False at the end."""
+        try:
+            count = self._stream.recv_into(self._buffer)
+        except ConnectionResetError:
+            count = 0
+        if count:
+            self.deliver(self._whole[:count])
+        return count > 0
+
+    def deliver(self, data: memoryview) -> None:
+        """Write what came."""
+        if self._demultiplexer is not None:
+            self._demultiplexer.write(data)
+        else:
+            _write_run(self._stdout, [data])
+
+
+class _Input:
+    """From our descriptor to the stream; what the stream does not take waits, and nothing more is read."""
+
+    __slots__ = ("_pending", "_scanner", "_stream", "poll", "stdin")
+
+    def __init__(self, connection: Connection, stdin: int | None, scanner: DetachScanner | None) -> None:
+        self._stream = connection.socket
+        self._scanner = scanner
+        self._pending = b""
+        self.stdin = stdin
+        self.poll = select.poll()
+        self.poll.register(self._stream, select.POLLIN)
+        if stdin is not None:
+            self.poll.register(stdin, select.POLLIN)
+
+    def take(self) -> bool:
+        """Read what was typed and send it; False when the user detached."""
+        assert self.stdin is not None
+        typed = _read(self.stdin)
+        if not typed:
+            self.poll.unregister(self.stdin)
+            self.stdin = None
+            _half_close(self._stream)
+            return True
+        self._pending = _send_some(self._stream, typed)
+        if self._scanner is not None and self._scanner.seen(typed):
+            return False
+        if self._pending:
+            self.poll.unregister(self.stdin)
+            self.poll.register(self._stream, select.POLLIN | select.POLLOUT)
+        return True
+
+    def go_on(self) -> None:
+        """The stream takes more."""
+        if not self._pending:
+            return
+        self._pending = _send_some(self._stream, self._pending)
+        if not self._pending and self.stdin is not None:
+            self.poll.register(self._stream, select.POLLIN)
+            self.poll.register(self.stdin, select.POLLIN)
 
 
 def wait_readable(
@@ -182,9 +225,7 @@ def wait_readable(
         for descriptor, _event in poll.poll():
             if descriptor != watcher.fileno():
                 return
-            for number in watcher.take():
-                if on_signal is not None:
-                    on_signal(number)
+            _pass_on(watcher, on_signal)
 
 
 def _read(descriptor: int) -> bytes:

@@ -116,28 +116,32 @@ class TlsStream:
     def recv_into(self, buffer: bytearray | memoryview) -> int:
         """Wait for something and give all of it; 0 at the end."""
         view = memoryview(buffer)
+        while True:
+            count, ended = self._decrypt(view)
+            if count or ended or not len(view):
+                return count
+            self._flush()
+            # never more ciphertext than the buffer has room for plain text
+            self._absorb(min(RECEIVE, len(view)))
+
+    def _decrypt(self, view: memoryview) -> tuple[int, bool]:
+        """(how many bytes are put into `view`, whether the stream has ended) of what has arrived."""
         count = 0
         try:
-            while True:
-                try:
-                    while count < len(view):
-                        size = self._engine.read(len(view) - count, view[count:])
-                        if not size:
-                            return count
-                        count += int(size)
-                    return count
-                except ssl.SSLWantReadError:
-                    self._flush()
-                    if count:
-                        return count
-                    # never more ciphertext than the buffer has room for plain text
-                    self._absorb(min(RECEIVE, len(view)))
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            return count  # a cut is told from an end by what the HTTP reader still expects
-        except ssl.SSLError as error:
+            while count < len(view):
+                size = self._engine.read(len(view) - count, view[count:])
+                if not size:
+                    return count, True
+                count += int(size)
+        except ssl.SSLWantReadError:
             if count:
-                return count
-            raise ConnectionResetError(0, f"TLS: {reason(error)}") from error
+                self._flush()
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return count, True  # a cut is told from an end by what the HTTP reader still expects
+        except ssl.SSLError as error:
+            if not count:
+                raise ConnectionResetError(0, f"TLS: {reason(error)}") from error
+        return count, False
 
     def sendall(self, data: bytes | memoryview) -> None:
         view = memoryview(data)

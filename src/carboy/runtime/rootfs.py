@@ -18,15 +18,15 @@ from carboy.errors import InvalidArgument
 from carboy.linux import mount as m
 from carboy.linux import paths, terminal
 from carboy.linux.paths import create_file_in_root, make_directories_in_root, open_in_root
-from carboy.runtime import cgroups, mountoptions, nodes
+from carboy.runtime import cgroups, cgroupview, mountoptions, nodes
 from carboy.runtime.copyup import copy_up
+from carboy.runtime.detached import new_filesystem, set_attributes
 from carboy.runtime.mountoptions import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from carboy.runtime.cgroups.hierarchy import Hierarchy
     from carboy.runtime.sources import Sources
     from carboy.runtime.spec import Mount, Spec
 
@@ -127,7 +127,7 @@ class Builder:
             try:
                 if copied >= 0:
                     copy_up(copied, mounted)
-                self._finish(mounted, options)
+                set_attributes(mounted, options)
                 m.attach(mounted, target)
                 self._propagate(mounted, options)
             finally:
@@ -163,7 +163,7 @@ class Builder:
     def _filesystem(self, one: Mount, options: Options) -> int:
         """A detached mount of a new filesystem."""
         try:
-            return _new_filesystem(one.kind, one.source, options)
+            return new_filesystem(one.kind, one.source, options)
         except PermissionError:
             if one.kind != "sysfs":
                 raise
@@ -178,7 +178,7 @@ class Builder:
             options.data = [
                 pair for pair in options.data if pair[0] != "gid"
             ]  # no such id in this user namespace
-            return _new_filesystem(one.kind, one.source, options)
+            return new_filesystem(one.kind, one.source, options)
 
     def _bind(self, one: Mount, options: Options, source: int) -> None:
         """Attach a bind source; its target is made as a directory or file, like the source."""
@@ -190,7 +190,7 @@ class Builder:
             target = create_file_in_root(self.root, one.destination)
         try:
             self._refuse_proc(target, one, source)
-            self._finish(source, options)
+            set_attributes(source, options)
             if not options.propagation:
                 # The copy was made in the host's namespace: without this, mounts would travel back.
                 kind, _ = mountoptions.root_propagation(self.spec.linux.rootfs_propagation)
@@ -242,82 +242,20 @@ class Builder:
             raise InvalidArgument(f"{one.destination} cannot be mounted: it is inside /proc")
 
     @staticmethod
-    def _finish(fd: int, options: Options) -> None:
-        """Attributes of a mount that is not attached yet."""
-        if options.attr_set or options.attr_clr:
-            m.mount_setattr(fd, b"", m.AT_EMPTY_PATH, attr_set=options.attr_set, attr_clr=options.attr_clr)
-        if options.recursive_set or options.recursive_clr:
-            flags = m.AT_EMPTY_PATH | m.AT_RECURSIVE
-            m.mount_setattr(fd, b"", flags, attr_set=options.recursive_set, attr_clr=options.recursive_clr)
-
-    @staticmethod
     def _propagate(fd: int, options: Options) -> None:
         for kind, recursive in options.propagation:
             m.mount_setattr(fd, b"", m.AT_EMPTY_PATH | (m.AT_RECURSIVE if recursive else 0), propagation=kind)
 
-    # Control groups
-
     def _cgroup(self, options: Options, target: int) -> None:
         """/sys/fs/cgroup as the container may see it: its own groups, on v1, v2 and hybrid machines."""
         self.cgroup_paths = self._enter_group()
-        own_namespace = "cgroup" in self.spec.linux.namespaces
-        layout = self.layout or cgroups.read_layout()
-        if len(layout.hierarchies) == 1 and layout.hierarchies[0].version == 2:
-            fd = self._hierarchy_mount(layout.hierarchies[0], own_namespace=own_namespace)
-            self._attach_and_close(fd, target, options)
-            return
-        tmpfs = _new_filesystem("tmpfs", "tmpfs", mountoptions.parse(["mode=755"]))
-        m.mount_setattr(tmpfs, b"", m.AT_EMPTY_PATH, attr_set=options.attr_set & ~m.MOUNT_ATTR_RDONLY)
-        m.attach(tmpfs, target)
-        for hierarchy in layout.hierarchies:
-            if not self._takes_part(hierarchy):
-                continue
-            name = os.path.basename(hierarchy.mount_point)
-            try:
-                fd = self._hierarchy_mount(hierarchy, own_namespace=own_namespace)
-            except FileNotFoundError:
-                continue  # the container's group there is gone
-            try:
-                os.mkdir(name, 0o755, dir_fd=tmpfs)
-                self._finish(fd, options)
-                # By name: the tmpfs is new and nobody else can reach it.
-                m.move_mount(fd, b"", tmpfs, name, m.MOVE_MOUNT_F_EMPTY_PATH)
-            finally:
-                os.close(fd)
-        if options.attr_set & m.MOUNT_ATTR_RDONLY:
-            m.mount_setattr(tmpfs, b"", m.AT_EMPTY_PATH, attr_set=m.MOUNT_ATTR_RDONLY)
-        os.close(tmpfs)
-
-    def _takes_part(self, hierarchy: Hierarchy) -> bool:
-        """Whether the container has a group there: elsewhere it would be shown the host's."""
-        if not self.cgroup_paths:
-            return True  # it has none at all: it lives in its creator's
-        keys = ("unified", "") if hierarchy.version == 2 else hierarchy.controllers
-        return any(key in self.cgroup_paths for key in keys)
-
-    def _hierarchy_mount(self, hierarchy: Hierarchy, *, own_namespace: bool) -> int:
-        """A detached mount of one hierarchy, rooted at the container's group."""
-        if own_namespace:
-            if hierarchy.version == 2:
-                return _new_filesystem("cgroup2", "cgroup", Options())
-            options = Options()
-            options.data = [(name, None) for name in hierarchy.controllers if not name.startswith("name=")]
-            named = [name for name in hierarchy.controllers if name.startswith("name=")]
-            if named:
-                options.data = [("none", None), ("name", named[0].partition("=")[2])]
-            return _new_filesystem("cgroup", "cgroup", options)
-        keys = ("unified", "") if hierarchy.version == 2 else hierarchy.controllers
-        path = next(
-            (self.cgroup_paths[key] for key in keys if key in self.cgroup_paths), hierarchy.mount_point
+        cgroupview.attach(
+            self.layout or cgroups.read_layout(),
+            self.cgroup_paths,
+            target,
+            options,
+            own_namespace="cgroup" in self.spec.linux.namespaces,
         )
-        return m.open_tree(m.AT_FDCWD, path, m.OPEN_TREE_CLONE)
-
-    def _attach_and_close(self, fd: int, target: int, options: Options) -> None:
-        try:
-            self._finish(fd, options)
-            m.attach(fd, target)
-        finally:
-            os.close(fd)
 
     # Devices
 
@@ -401,22 +339,13 @@ class Builder:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             try:
-                if stat.S_ISDIR(os.fstat(place).st_mode):
-                    if empty < 0:
-                        options = mountoptions.parse(
-                            ["ro", "nosuid", "nodev", "noexec", "size=0k", "nr_inodes=2"]
-                        )
-                        empty = _new_filesystem("tmpfs", "tmpfs", options)
-                        self._finish(empty, options)
-                        m.attach(empty, place)
-                        continue
-                    cover = m.open_tree(empty, b"", m.OPEN_TREE_CLONE | m.AT_EMPTY_PATH)
+                if not stat.S_ISDIR(os.fstat(place).st_mode):
+                    _cover(place, null)
+                elif empty < 0:
+                    empty = _empty_directory()
+                    m.attach(empty, place)
                 else:
-                    cover = m.open_tree(null, b"", m.OPEN_TREE_CLONE | m.AT_EMPTY_PATH)
-                try:
-                    m.attach(cover, place)
-                finally:
-                    os.close(cover)
+                    _cover(place, empty)
             finally:
                 os.close(place)
         os.close(null)
@@ -440,20 +369,18 @@ class Builder:
             m.mount_setattr(m.AT_FDCWD, b"/", m.AT_RECURSIVE if recursive else 0, propagation=kind)
 
 
-def _new_filesystem(kind: str, source: str, options: Options) -> int:
-    """A detached mount of a new instance of `kind` with the options' data."""
-    if not kind:
-        raise InvalidArgument("the mount has no type")
-    context = m.fsopen(kind)
+def _empty_directory() -> int:
+    """A detached tmpfs that holds nothing and takes nothing."""
+    options = mountoptions.parse(["ro", "nosuid", "nodev", "noexec", "size=0k", "nr_inodes=2"])
+    empty = new_filesystem("tmpfs", "tmpfs", options)
+    set_attributes(empty, options)
+    return empty
+
+
+def _cover(place: int, source: int) -> None:
+    """Attach a copy of `source`."""
+    cover = m.open_tree(source, b"", m.OPEN_TREE_CLONE | m.AT_EMPTY_PATH)
     try:
-        if source:
-            m.fsconfig_set_string(context, "source", source)
-        for key, value in options.data:
-            if value is None:
-                m.fsconfig_set_flag(context, key)
-            else:
-                m.fsconfig_set_string(context, key, value)
-        m.fsconfig_create(context)
-        return m.fsmount(context)
+        m.attach(cover, place)
     finally:
-        os.close(context)
+        os.close(cover)
