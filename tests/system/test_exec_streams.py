@@ -69,6 +69,16 @@ def test_rights_are_the_containers_or_all(daemon: Daemon, container: str) -> Non
     assert capabilities(User="me") == 0
 
 
+def test_limits_are_the_containers(daemon: Daemon) -> None:
+    limits = [{"Name": "nofile", "Soft": 100, "Hard": 200}]
+    limited = daemon.create("sleep", "1000", host={"Ulimits": limits})
+    try:
+        daemon.post(f"/containers/{limited}/start")
+        assert output(daemon, limited, "sh", "-c", "ulimit -Sn; ulimit -Hn") == b"100\n200\n"
+    finally:
+        daemon.request("DELETE", f"/containers/{limited}?force=1")
+
+
 def test_states_of_an_exec(daemon: Daemon, container: str) -> None:
     exec_id = create(
         daemon, container, "sh", "-c", "read x; exit 7", AttachStdin=True, Tty=False, DetachKeys="ctrl-a"

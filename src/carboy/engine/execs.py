@@ -18,6 +18,7 @@ from carboy.engine.containers.states import State
 from carboy.engine.monitors import Message
 from carboy.engine.spec.document import capability_sets, user_of
 from carboy.engine.spec.facts import HostFacts
+from carboy.engine.spec.limits import rlimits
 from carboy.engine.spec.process import environment, merge_env
 from carboy.engine.spec.security import capability_set, parse_security_options
 from carboy.engine.users import read_account_files, resolve
@@ -206,6 +207,7 @@ class Execs:
             "capabilities": capability_sets(capabilities),
             "noNewPrivileges": options.no_new_privileges,
             "oomScoreAdj": host.oom_score_adj,
+            "rlimits": rlimits(host),
         }
 
     def _find(self, exec_id: str) -> Exec:
