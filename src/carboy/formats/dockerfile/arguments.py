@@ -23,6 +23,7 @@ from carboy.formats.dockerfile.words import Lexer
 _BLANK = re.compile(r"[\t\v\f\r ]+")
 _CHUNK = re.compile(r"[^\t\v\f\r ]+")
 _HEREDOC = re.compile(r"([0-9]*)<<(-?)([^<]+)", re.DOTALL)
+_JSON_TEXT = re.compile(r'"(?:\\.|[^"\\])*+"')
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 # A flag: quotes are taken away, a backslash escapes everywhere, whatever the escape directive says.
 _FLAG = re.compile(r"""(?:\\.|"(?:\\.|[^"\\])*+"?|'(?:\\.|[^'\\])*+'?|[^\s"'\\]+)++""", re.DOTALL)
@@ -205,14 +206,13 @@ class NodeMaker:
         if not all(isinstance(value, str) for value in values):
             message = "when using JSON array syntax, arrays must be comprised of strings only"
             self.fail(message, at, self._end)
-        found, place = [], at
-        for value in values:
-            # Where it stands, when it is written without escapes; else the whole list.
-            start = self.text.find(f'"{value}"', place)
-            if start >= 0:
-                place = start + len(value) + 2
-            clean = _LONE_SURROGATE.sub("\ufffd", value) if "\\u" in self.text else value
-            found.append(Word(clean, start, place) if start >= 0 else Word(clean, at, self._end))
+        found = []
+        for value, token in zip(values, _JSON_TEXT.finditer(self.text, at, self._end), strict=True):
+            start, end = token.span()
+            # Halves of a surrogate pair mean nothing alone; Go reads them as U+FFFD too.
+            if end - start - 2 != len(value):
+                value = _LONE_SURROGATE.sub("\ufffd", value)
+            found.append(Word(value, start, end))
         return tuple(found)
 
     def _whole(self, at: int) -> tuple[Word, ...]:

@@ -37,6 +37,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     stages: int = 5_000
     expanded: int = 1 << 20
     """Characters of one word after its variables are replaced."""
+    expanded_together: int = 64 << 20
+    """Of all words that have variables: what `ENV A=$B$B` again and again may fill."""
     depth: int = 32
     """`${a:-${b:-…}}` inside each other."""
 

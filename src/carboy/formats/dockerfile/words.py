@@ -72,18 +72,21 @@ class Lexer:
         self._at = 0
         self._depth = 0
         self._length = 0
+        self._total = 0
         self._variables: Mapping[str, str] = {}
         self._used: set[str] = set()
         self._unset: set[str] = set()
 
     def expand(self, text: str, variables: Mapping[str, str]) -> Expansion:
         """One word to one word; raises WordError."""
-        if not self._plain.search(text) and not text:
-            return Expansion("")
         match = self._plain.match(text)
-        if match and match.end() == len(text):
+        if not text or (match and match.end() == len(text)):
             return Expansion(text)  # most words have nothing to replace
         result = self._read(text, variables, None)
+        if self._used:
+            self._total += len(result)
+            if self._total > self._limits.expanded_together:
+                raise WordError("the variables of this file grow too large")
         return Expansion(result, frozenset(self._used), frozenset(self._unset))
 
     def words(self, text: str, variables: Mapping[str, str]) -> tuple[str, ...]:

@@ -80,9 +80,9 @@ def check_base(view: View, found: Collector) -> None:
     node = view.stage.start.node
     tag = name.partition(":")[2]
     if not tag:
-        found.add(rules.LATEST_TAG, node, base.name, "has no tag, which means `latest`,")
+        found.add(rules.LATEST_TAG, node, base.name, "has no tag, which means `latest`")
     elif tag == "latest":
-        found.add(rules.LATEST_TAG, node, base.name, "is")
+        found.add(rules.LATEST_TAG, node, base.name, "is the newest one")
     else:
         found.add(rules.UNPINNED_BASE, node, base.name, base.name)
 

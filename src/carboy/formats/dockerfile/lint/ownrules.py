@@ -18,7 +18,7 @@ CHANGE_DOUBLES_LAYER = Rule(
 LATEST_TAG = Rule(
     name="LatestTag",
     sentence="Base images should have a tag that says which",
-    detail="Base image '{}' {} another image tomorrow: name a version",
+    detail="Base image '{}' {}: tomorrow that is another image; name a version",
     why="`latest` is whatever was pushed last: the same Dockerfile gives another image next month, and "
     "nobody can say "
     "which one it was.",
