@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -15,27 +13,22 @@ import docker
 import docker.errors
 import pytest
 
-from support.daemon import busybox_tar
+from support.clients.commands import COMMANDS
+from support.clients.dockerpy import UNTIDY, connect
 from support.trees import same, tree_of
 
 IMAGE = "compat/copies:1"
-COMMANDS = list(
-    dict.fromkeys(one for one in ("/usr/bin/docker", shutil.which("docker")) if one and os.path.exists(one))
-)
 
 pytestmark = [
     pytest.mark.needs_root,
     pytest.mark.timeout(60),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    *UNTIDY,
 ]
 
 
 @pytest.fixture(scope="module")
 def client(host: str) -> Iterator[Any]:
-    client = docker.DockerClient(base_url=host, timeout=30, version="auto")
-    repository, tag = IMAGE.split(":")
-    client.api.import_image_from_data(busybox_tar(), repository=repository, tag=tag)
+    client = connect(host, IMAGE)
     yield client
     client.close()
 

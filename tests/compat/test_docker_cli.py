@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import select
-import shutil
 import signal
 import subprocess
 import time
@@ -15,12 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from support.clients.commands import COMMANDS
 from support.daemon import busybox_tar
 
 IMAGE = "compat/cli:1"
-COMMANDS = list(
-    dict.fromkeys(one for one in ("/usr/bin/docker", shutil.which("docker")) if one and os.path.exists(one))
-)
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_docker, pytest.mark.timeout(60)]
 

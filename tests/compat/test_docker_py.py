@@ -13,6 +13,7 @@ import docker.errors
 import docker.types
 import pytest
 
+from support.clients.dockerpy import UNTIDY, connect
 from support.daemon import busybox_tar
 
 IMAGE = "compat/busybox:1"
@@ -20,19 +21,13 @@ IMAGE = "compat/busybox:1"
 pytestmark = [
     pytest.mark.needs_root,
     pytest.mark.timeout(60),
-    # docker-py leaves the sockets of streams to the garbage collector.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    *UNTIDY,
 ]
 
 
 @pytest.fixture(scope="module")
 def client(host: str) -> Iterator[Any]:
-    client = docker.DockerClient(base_url=host, timeout=30, version="auto")
-    repository, tag = IMAGE.split(":")
-    client.api.import_image_from_data(
-        busybox_tar(), repository=repository, tag=tag, changes=["ENV A=from-image", 'CMD ["true"]']
-    )
+    client = connect(host, IMAGE, changes=["ENV A=from-image", 'CMD ["true"]'])
     yield client
     for container in client.containers.list(all=True):
         container.remove(force=True, v=True)

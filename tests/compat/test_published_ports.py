@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -15,32 +14,24 @@ import docker
 import docker.errors
 import pytest
 
-from support.daemon import busybox_tar
+from support.clients.commands import COMMANDS
+from support.clients.dockerpy import UNTIDY, connect
 from support.reach import free_ports
 
 IMAGE = "compat/ports:1"
-COMMANDS = list(
-    dict.fromkeys(one for one in ("/usr/bin/docker", shutil.which("docker")) if one and os.path.exists(one))
-)
 SERVER = ["sh", "-c", "mkdir /w; echo hello >/w/index.html; echo ready; exec httpd -f -p 80 -h /w"]
 
 pytestmark = [
     pytest.mark.needs_root,
     pytest.mark.needs_network,
     pytest.mark.timeout(60),
-    # docker-py leaves the sockets of streams to the garbage collector.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    *UNTIDY,
 ]
 
 
 @pytest.fixture(scope="module")
 def client(host: str) -> Iterator[Any]:
-    client = docker.DockerClient(base_url=host, timeout=30, version="auto")
-    repository, tag = IMAGE.split(":")
-    client.api.import_image_from_data(
-        busybox_tar(), repository=repository, tag=tag, changes=["EXPOSE 80", "EXPOSE 53/udp"]
-    )
+    client = connect(host, IMAGE, changes=["EXPOSE 80", "EXPOSE 53/udp"])
     yield client
     client.close()
 

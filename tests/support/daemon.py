@@ -167,6 +167,12 @@ class Daemon:
         finally:
             self.request("DELETE", f"/containers/{container}?force=1&v=1")
 
+    def shell(self, script: str, **options: Any) -> str:
+        """What a shell script prints in a container of its own; it has to succeed."""
+        code, out, err = self.run_container("sh", "-c", script, **options)
+        assert code == 0, err
+        return out.decode()
+
     def wait(self, container: str, condition: str = "not-running") -> int:
         """The exit code."""
         code: int = self.post(f"/containers/{container}/wait?condition={condition}")["StatusCode"]

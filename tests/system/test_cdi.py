@@ -101,9 +101,7 @@ def write(path: Path, kind: str, **devices: Any) -> None:
 
 def run(daemon: Daemon, script: str, *names: str, **request: Any) -> str:
     asked = request or {"Driver": "cdi", "DeviceIDs": list(names)}
-    code, out, err = daemon.run_container("sh", "-c", script, host={"DeviceRequests": [asked]})
-    assert code == 0, err
-    return out.decode()
+    return daemon.shell(script, host={"DeviceRequests": [asked]})
 
 
 def refused(daemon: Daemon, **request: Any) -> str:

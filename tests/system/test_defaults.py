@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import resource
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -44,12 +43,6 @@ MOUNTS = {
 NODES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 
 
-def run(daemon: Daemon, script: str, host: dict[str, Any] | None = None, **config: Any) -> str:
-    code, out, err = daemon.run_container("sh", "-c", script, host=host, **config)
-    assert code == 0, err
-    return out.decode()
-
-
 def fields(text: str) -> dict[str, str]:
     return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
 
@@ -75,7 +68,7 @@ def test_capabilities_seccomp_and_signals_of_run_and_exec(daemon: Daemon) -> Non
     check_status(run_exec(daemon, container, "cat", "/proc/self/status")[1].decode())
     check_status(daemon.output(container).decode())
     # Other users have no capabilities, but the same bounding set.
-    other = fields(run(daemon, "cat /proc/self/status", User="1000:1000"))
+    other = fields(daemon.shell("cat /proc/self/status", User="1000:1000"))
     assert (int(other["CapEff"], 16), int(other["CapPrm"], 16), int(other["CapInh"], 16)) == (0, 0, 0)
     daemon.remove_all()
 
@@ -85,7 +78,7 @@ def test_masked_paths_show_nothing(daemon: Daemon) -> None:
         "for path in $PATHS; do [ -e $path ] || continue; echo $path $(if [ -d $path ]; then ls -A $path; "
     )
     script += 'else cat $path; fi | wc -c) $(grep -c " $path " /proc/mounts); done'
-    lines = run(daemon, script, Env=[f"PATHS={' '.join(MASKED)}"]).splitlines()
+    lines = daemon.shell(script, Env=[f"PATHS={' '.join(MASKED)}"]).splitlines()
     present = [path for path in MASKED if os.path.exists(path)]
     assert lines == [f"{path} 0 1" for path in present]
     assert {"/proc/keys", "/sys/firmware"} <= set(present)
@@ -93,7 +86,7 @@ def test_masked_paths_show_nothing(daemon: Daemon) -> None:
 
 def test_read_only_paths_refuse_writes(daemon: Daemon) -> None:
     options = {
-        line.split()[1]: line.split()[3].split(",") for line in run(daemon, "cat /proc/mounts").splitlines()
+        line.split()[1]: line.split()[3].split(",") for line in daemon.shell("cat /proc/mounts").splitlines()
     }
     for path in READ_ONLY:
         if os.path.exists(path):
@@ -101,12 +94,12 @@ def test_read_only_paths_refuse_writes(daemon: Daemon) -> None:
     script = "for path in /proc/sysrq-trigger /proc/sys/kernel/hostname /proc/irq/default_smp_affinity "
     script += "/sys/kernel/mm/ksm/run /sys/fs/cgroup/memory/memory.limit_in_bytes; "
     script += "do [ -e $path ] && (echo 1 > $path) 2>/dev/null && echo wrote $path; done; true"
-    assert run(daemon, script) == ""
+    assert daemon.shell(script) == ""
 
 
 def test_mounts_and_their_options(daemon: Daemon) -> None:
     found: dict[str, tuple[str, set[str]]] = {}
-    for line in run(daemon, "cat /proc/mounts").splitlines():
+    for line in daemon.shell("cat /proc/mounts").splitlines():
         _, path, kind, options, *_ = line.split()
         found[path] = (kind, set(options.split(",")) - {"relatime", "inode64"})
     for path, (kind, wanted) in MOUNTS.items():
@@ -118,7 +111,7 @@ def test_mounts_and_their_options(daemon: Daemon) -> None:
     assert all({"ro", "nosuid", "nodev", "noexec"} <= options for options in groups.values())
     expected = {"/", *MOUNTS, "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/sys/fs/cgroup", *groups}
     assert set(found) - expected - set(MASKED) - set(READ_ONLY) == set()
-    assert run(daemon, "stat -c '%a' /dev/shm /dev/mqueue /dev /tmp").split() == [
+    assert daemon.shell("stat -c '%a' /dev/shm /dev/mqueue /dev /tmp").split() == [
         "1777",
         "1777",
         "755",
@@ -127,14 +120,14 @@ def test_mounts_and_their_options(daemon: Daemon) -> None:
 
 
 def test_device_nodes_and_links(daemon: Daemon) -> None:
-    text = run(
-        daemon, "cd /dev; for name in *; do stat -c '%n %F %a %t:%T' $name; readlink $name; done; true"
+    text = daemon.shell(
+        "cd /dev; for name in *; do stat -c '%n %F %a %t:%T' $name; readlink $name; done; true"
     )
     lines = text.splitlines()
     for name, (major, minor) in NODES.items():
         assert f"{name} character special file 666 {major:x}:{minor:x}" in lines
-    links = run(
-        daemon, "cd /dev; for name in fd stdin stdout stderr core ptmx; do readlink $name; done"
+    links = daemon.shell(
+        "cd /dev; for name in fd stdin stdout stderr core ptmx; do readlink $name; done"
     ).split()
     assert links[:4] == ["/proc/self/fd", "/proc/self/fd/0", "/proc/self/fd/1", "/proc/self/fd/2"]
     assert links[-1] in ("pts/ptmx", "/dev/pts/ptmx")
@@ -155,14 +148,14 @@ def test_the_device_filter(daemon: Daemon) -> None:
     script += (
         "for name in *; do echo $name $(dd if=$name bs=1 count=0 2>&1 | grep -c 'Operation not perm'); done"
     )
-    denied = {line.split()[0] for line in run(daemon, script).splitlines() if line.endswith(" 1")}
+    denied = {line.split()[0] for line in daemon.shell(script).splitlines() if line.endswith(" 1")}
     assert denied == {"mem", "kmsg", "fuse", "tun", "loop", "vda", "sda", "other"}
 
 
 def test_namespaces(daemon: Daemon) -> None:
     script = "for kind in mnt net time uts pid ipc cgroup user; do readlink /proc/self/ns/$kind; done; "
     script += "readlink /proc/self/ns/time_for_children"
-    inside = run(daemon, script).split()
+    inside = daemon.shell(script).split()
     kinds = ("mnt", "net", "time", "uts", "pid", "ipc", "cgroup", "user")
     own = {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in kinds}
     shared = {kind for kind, link in zip(kinds, inside[:8], strict=True) if own[kind] == link}
@@ -214,13 +207,13 @@ def test_hostname_files_and_network(daemon: Daemon) -> None:
 
 
 def test_privileged_has_everything_that_the_host_has(daemon: Daemon) -> None:
-    found = fields(run(daemon, "cat /proc/self/status", host={"Privileged": True}))
+    found = fields(daemon.shell("cat /proc/self/status", host={"Privileged": True}))
     bounding = fields(Path("/proc/self/status").read_text())["CapBnd"]
     assert found["CapEff"] == found["CapBnd"] == bounding
     assert (int(found["CapInh"], 16), found["Seccomp"]) == (0, "0")
     options = {
         line.split()[1]: line.split()[3]
-        for line in run(daemon, "cat /proc/mounts", {"Privileged": True}).splitlines()
+        for line in daemon.shell("cat /proc/mounts", host={"Privileged": True}).splitlines()
     }
     assert "rw" in options["/sys"].split(",")
     assert not set(MASKED) & set(options)

@@ -20,19 +20,12 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.needs_overlay]
 __all__ = ["daemon"]
 
 
-def run(daemon: Daemon, script: str, **options: Any) -> str:
-    """What a shell script prints; it has to succeed."""
-    code, out, err = daemon.run_container("sh", "-c", script, **options)
-    assert code == 0, err
-    return out.decode()
-
-
 def test_create_start_wait_logs(daemon: Daemon) -> None:
     assert daemon.run_container("sh", "-c", "echo out; echo err >&2; exit 7") == (7, b"out\n", b"err\n")
 
 
 def test_the_defaults_from_inside(daemon: Daemon) -> None:
-    text = run(daemon, "cat /proc/self/status")
+    text = daemon.shell("cat /proc/self/status")
     fields = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
     wanted = sum(1 << NUMBERS[name] for name in DEFAULT_CAPABILITIES)
     for name in ("CapPrm", "CapEff", "CapBnd"):
@@ -40,26 +33,28 @@ def test_the_defaults_from_inside(daemon: Daemon) -> None:
     assert int(fields["CapInh"], 16) == int(fields["CapAmb"], 16) == 0
     assert fields["Seccomp"] == "2"
     assert fields["NoNewPrivs"] == "0"
-    mounts = [line.split() for line in run(daemon, "cat /proc/mounts").splitlines()]
+    mounts = [line.split() for line in daemon.shell("cat /proc/mounts").splitlines()]
     options = {fields[1]: fields[3].split(",") for fields in mounts}
     for path in READONLY_PATHS:
         if os.path.exists(path):
             assert "ro" in options.get(path, ["ro"])
     for path in MASKED_PATHS:
         if os.path.isfile(path):
-            assert run(daemon, f"head -c 10 {path}") == ""
+            assert daemon.shell(f"head -c 10 {path}") == ""
         elif os.path.isdir(path):
-            assert run(daemon, f"ls {path}") == ""
+            assert daemon.shell(f"ls {path}") == ""
     assert {"nosuid", "nodev", "noexec"} <= set(options["/proc"])
     assert {"nosuid", "nodev", "noexec", "ro"} <= set(options["/sys"])
     assert {"nosuid", "nodev", "noexec", "mode=1777"} <= set(options["/dev/shm"]) | {"mode=1777"}
-    assert run(daemon, "cat /proc/self/oom_score_adj").strip() == "0"
+    assert daemon.shell("cat /proc/self/oom_score_adj").strip() == "0"
 
 
 def test_environment_hostname_user_and_directory(daemon: Daemon) -> None:
-    env = run(daemon, "env", Env=["A=1", "PATH=/bin"], Hostname="there").splitlines()
+    env = daemon.shell("env", Env=["A=1", "PATH=/bin"], Hostname="there").splitlines()
     assert {"A=1", "PATH=/bin", "HOSTNAME=there", "HOME=/root"} <= set(env)
-    assert run(daemon, "id -u; id -g; id -G; pwd; echo $HOME", User="me", WorkingDir="/made/dir").split() == [
+    assert daemon.shell(
+        "id -u; id -g; id -G; pwd; echo $HOME", User="me", WorkingDir="/made/dir"
+    ).split() == [
         "1000",
         "1000",
         "1000",
@@ -67,8 +62,8 @@ def test_environment_hostname_user_and_directory(daemon: Daemon) -> None:
         "/made/dir",
         "/home/me",
     ]
-    assert run(daemon, "id -u; id -G", User="1", host={"GroupAdd": ["extra", "77"]}).split()[0] == "1"
-    assert run(daemon, "hostname", Hostname="there").strip() == "there"
+    assert daemon.shell("id -u; id -G", User="1", host={"GroupAdd": ["extra", "77"]}).split()[0] == "1"
+    assert daemon.shell("hostname", Hostname="there").strip() == "there"
 
 
 @pytest.mark.parametrize("user", ["nobody", "4294967296", "-1", "me:nogroup"])
@@ -79,14 +74,14 @@ def test_unknown_users_do_not_become_root(daemon: Daemon, user: str) -> None:
 
 @pytest.mark.needs_network
 def test_network_files_and_address(daemon: Daemon) -> None:
-    text = run(daemon, "cat /etc/hosts; ip route", Hostname="here", host={"NetworkMode": "bridge"})
+    text = daemon.shell("cat /etc/hosts; ip route", Hostname="here", host={"NetworkMode": "bridge"})
     address = next(line.split()[0] for line in text.splitlines() if line.endswith("\there"))
     assert f"src {address}" in text
     assert "default via " in text
 
 
 def test_network_none_has_loopback_only(daemon: Daemon) -> None:
-    assert run(daemon, "ls /sys/class/net; ip a show lo").split()[0] == "lo"
+    assert daemon.shell("ls /sys/class/net; ip a show lo").split()[0] == "lo"
 
 
 def test_bind_mounts_volumes_and_tmpfs(daemon: Daemon, tmp_path: Path) -> None:
@@ -108,7 +103,7 @@ def test_bind_mounts_volumes_and_tmpfs(daemon: Daemon, tmp_path: Path) -> None:
 
 
 def test_a_missing_source_is_made_by_binds_and_refused_by_mounts(daemon: Daemon, tmp_path: Path) -> None:
-    run(daemon, "true", host={"Binds": [f"{tmp_path}/made:/x"]})
+    daemon.shell("true", host={"Binds": [f"{tmp_path}/made:/x"]})
     assert (tmp_path / "made").is_dir()
     mount = {"Type": "bind", "Source": f"{tmp_path}/absent", "Target": "/x"}
     with pytest.raises(RequestError, match="bind source path does not exist"):
@@ -123,7 +118,9 @@ def test_limits_hold_inside(daemon: Daemon) -> None:
         "Ulimits": [{"Name": "nofile", "Soft": 50, "Hard": 60}],
         "ShmSize": 1 << 20,
     }
-    text = run(daemon, "ulimit -n; df -k /dev/shm | tail -n 1; echo x > /file && echo wrote; true", host=host)
+    text = daemon.shell(
+        "ulimit -n; df -k /dev/shm | tail -n 1; echo x > /file && echo wrote; true", host=host
+    )
     assert text.startswith("50\n")
     assert " 1024 " in text
     assert "wrote" not in text
@@ -226,7 +223,7 @@ def test_listing_and_filters(daemon: Daemon) -> None:
 def test_namespaces_of_another_container(daemon: Daemon) -> None:
     first = daemon.create("sleep", "100", name="first", host={"NetworkMode": "none"})
     daemon.post(f"/containers/{first}/start")
-    text = run(daemon, "ps; hostname", host={"NetworkMode": "container:first", "PidMode": "container:first"})
+    text = daemon.shell("ps; hostname", host={"NetworkMode": "container:first", "PidMode": "container:first"})
     assert "sleep 100" in text
     daemon.remove_all()
 

@@ -17,15 +17,8 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.needs_overlay]
 __all__ = ["daemon", "own_daemon"]
 
 
-def run(daemon: Daemon, script: str, **options: Any) -> str:
-    """What a shell script prints; it has to succeed."""
-    code, out, err = daemon.run_container("sh", "-c", script, **options)
-    assert code == 0, err
-    return out.decode()
-
-
 def mounted(daemon: Daemon, script: str, *mounts: dict[str, Any], **host: Any) -> str:
-    return run(daemon, script, host={"Mounts": list(mounts), **host})
+    return daemon.shell(script, host={"Mounts": list(mounts), **host})
 
 
 def refused(daemon: Daemon, *mounts: dict[str, Any], **host: Any) -> str:
@@ -57,7 +50,7 @@ def tmpfs(path: Path, *, propagation: int = m.MS_PRIVATE) -> Iterator[Path]:
 def test_read_only_binds_are_read_only_all_the_way_down(daemon: Daemon, tmp_path: Path) -> None:
     with tmpfs(tmp_path / "below"):
         for how in ({"Binds": [f"{tmp_path}:/b:ro"]}, {"Binds": [f"{tmp_path}:/b:rro"]}):
-            assert run(daemon, "touch /b/x /b/below/x 2>/dev/null; ls /b /b/below", host=how).split() == [
+            assert daemon.shell("touch /b/x /b/below/x 2>/dev/null; ls /b /b/below", host=how).split() == [
                 "/b:",
                 "below",
                 "/b/below:",
@@ -89,10 +82,10 @@ def test_propagation_into_and_out_of_a_container(daemon: Daemon, tmp_path: Path)
             finally:
                 daemon.request("DELETE", f"/containers/{container}?force=1")
         script = "mount -t tmpfs tmpfs /b/in && touch /b/in/made && sleep 0"
-        run(daemon, script, host={"Binds": [f"{top}:/b:rshared"], "Privileged": True})
+        daemon.shell(script, host={"Binds": [f"{top}:/b:rshared"], "Privileged": True})
         assert (top / "in" / "made").exists()
         m.umount2(str(top / "in"), m.MNT_DETACH)
-        run(daemon, script, host={"Binds": [f"{top}:/b:rslave"], "Privileged": True})
+        daemon.shell(script, host={"Binds": [f"{top}:/b:rslave"], "Privileged": True})
         assert not (top / "in" / "made").exists()
 
 
@@ -207,8 +200,8 @@ def test_anonymous_volumes_go_with_rm(daemon: Daemon) -> None:
 def test_volumes_from_another_container(daemon: Daemon, tmp_path: Path) -> None:
     donor = daemon.create("true", name="donor", host={"Binds": [f"{tmp_path}:/b", "vol-f:/v:ro"]})
     script = "touch /b/made && echo b; touch /v/made 2>/dev/null && echo v; true"
-    assert run(daemon, script, host={"VolumesFrom": ["donor"]}) == "b\n"
-    assert run(daemon, script, host={"VolumesFrom": ["donor:ro"]}) == ""
+    assert daemon.shell(script, host={"VolumesFrom": ["donor"]}) == "b\n"
+    assert daemon.shell(script, host={"VolumesFrom": ["donor:ro"]}) == ""
     for text in ("donor:rslave", "donor:nocopy", "donor:x"):
         assert "invalid mode" in refused(daemon, VolumesFrom=[text])
     daemon.request("DELETE", f"/containers/{donor}?v=1")
@@ -221,14 +214,16 @@ def test_volumes_of_the_local_driver_with_options(daemon: Daemon, tmp_path: Path
     made = daemon.post("/volumes/create", {"Name": "vol-bound", "DriverOpts": bound})
     assert made["Options"] == bound
     script = "cat /v/file; touch /v/x 2>/dev/null && echo wrote; true"
-    assert run(daemon, script, host={"Binds": ["vol-bound:/v"]}) == "bound"
+    assert daemon.shell(script, host={"Binds": ["vol-bound:/v"]}) == "bound"
     in_memory = {"type": "tmpfs", "device": "tmpfs", "o": "size=1m,uid=1000"}
     daemon.post("/volumes/create", {"Name": "vol-tmp", "DriverOpts": in_memory})
     holder = daemon.create("sleep", "60", host={"Binds": ["vol-tmp:/v"], "NetworkMode": "none"})
     daemon.post(f"/containers/{holder}/start")
     place = daemon.get("/volumes/vol-tmp")["Mountpoint"]
     assert os.path.ismount(place)
-    text = run(daemon, "stat -c %u /v; df -k /v | tail -n 1; touch /v/shared", host={"Binds": ["vol-tmp:/v"]})
+    text = daemon.shell(
+        "stat -c %u /v; df -k /v | tail -n 1; touch /v/shared", host={"Binds": ["vol-tmp:/v"]}
+    )
     assert text.startswith("1000\n")
     assert " 1024 " in text
     pid = daemon.get(f"/containers/{holder}/json")["State"]["Pid"]
@@ -290,8 +285,7 @@ def test_tmpfs_size_mode_and_options(daemon: Daemon) -> None:
     options = text.splitlines()[1].split()[3].split(",")
     assert {"size=1024k", "nosuid", "nodev"} <= set(options)
     assert "noexec" not in options
-    text = run(
-        daemon,
+    text = daemon.shell(
         "stat -c %a /etc /new; touch /ro/x || true",
         host={"Tmpfs": {"/etc": "", "/new": "", "/ro": "ro"}},
     )

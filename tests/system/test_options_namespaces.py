@@ -14,13 +14,6 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.needs_overlay]
 __all__ = ["daemon"]
 
 
-def run(daemon: Daemon, script: str, **options: Any) -> str:
-    """What a shell script prints; it has to succeed."""
-    code, out, err = daemon.run_container("sh", "-c", script, **options)
-    assert code == 0, err
-    return out.decode()
-
-
 def refused(daemon: Daemon, status: int = 400, **body: Any) -> str:
     with pytest.raises(RequestError) as caught:
         container = daemon.post("/containers/create", {"Image": IMAGE, "Cmd": ["true"], **body})["Id"]
@@ -44,12 +37,12 @@ def donor(daemon: Daemon) -> Iterator[str]:
 
 def test_ipc_is_shared_with_its_memory(daemon: Daemon, donor: str) -> None:
     theirs = {"IpcMode": f"container:{donor[:12]}"}
-    run(daemon, "echo text > /dev/shm/file", host=theirs)
-    assert run(daemon, "cat /dev/shm/file; df -k /dev/shm | tail -n 1", host=theirs).startswith("text\n")
+    daemon.shell("echo text > /dev/shm/file", host=theirs)
+    assert daemon.shell("cat /dev/shm/file; df -k /dev/shm | tail -n 1", host=theirs).startswith("text\n")
     pid = daemon.get(f"/containers/{donor}/json")["State"]["Pid"]
-    ours = run(daemon, "readlink /proc/self/ns/ipc", host=theirs).strip()
+    ours = daemon.shell("readlink /proc/self/ns/ipc", host=theirs).strip()
     assert ours == os.readlink(f"/proc/{pid}/ns/ipc")
-    assert run(daemon, "ls /dev/shm") == ""
+    assert daemon.shell("ls /dev/shm") == ""
     private = daemon.create("sleep", "1000", name="private", host={"NetworkMode": "none"})
     daemon.post(f"/containers/{private}/start")
     text = refused(daemon, HostConfig={"IpcMode": "container:private"})
@@ -59,33 +52,33 @@ def test_ipc_is_shared_with_its_memory(daemon: Daemon, donor: str) -> None:
 
 def test_ipc_modes(daemon: Daemon) -> None:
     host = os.readlink("/proc/self/ns/ipc")
-    assert run(daemon, "readlink /proc/self/ns/ipc", host={"IpcMode": "host"}).strip() == host
-    assert run(daemon, "readlink /proc/self/ns/ipc", host={"IpcMode": "private"}).strip() != host
-    assert run(daemon, "test -e /dev/shm && echo there; true", host={"IpcMode": "none"}) == ""
-    assert " 2048 " in run(daemon, "df -k /dev/shm | tail -n 1", host={"ShmSize": 2 << 20})
+    assert daemon.shell("readlink /proc/self/ns/ipc", host={"IpcMode": "host"}).strip() == host
+    assert daemon.shell("readlink /proc/self/ns/ipc", host={"IpcMode": "private"}).strip() != host
+    assert daemon.shell("test -e /dev/shm && echo there; true", host={"IpcMode": "none"}) == ""
+    assert " 2048 " in daemon.shell("df -k /dev/shm | tail -n 1", host={"ShmSize": 2 << 20})
 
 
 def test_pid_and_network_of_another_container(daemon: Daemon, donor: str) -> None:
-    assert "sleep 1000" in run(daemon, "ps", host={"PidMode": "container:donor"})
+    assert "sleep 1000" in daemon.shell("ps", host={"PidMode": "container:donor"})
     pid = daemon.get(f"/containers/{donor}/json")["State"]["Pid"]
-    network = run(daemon, "readlink /proc/self/ns/net", host={"NetworkMode": "container:donor"})
+    network = daemon.shell("readlink /proc/self/ns/net", host={"NetworkMode": "container:donor"})
     assert network.strip() == os.readlink(f"/proc/{pid}/ns/net")
     assert (
-        run(daemon, "hostname; cat /etc/hostname", host={"NetworkMode": "container:donor"}).split()[1]
+        daemon.shell("hostname; cat /etc/hostname", host={"NetworkMode": "container:donor"}).split()[1]
         == "given"
     )
     script = "test $(ls -d /proc/[0-9]* | wc -l) -gt 5 && echo host"
-    assert run(daemon, script, host={"PidMode": "host"}) == "host\n"
+    assert daemon.shell(script, host={"PidMode": "host"}) == "host\n"
     for mode in ("PidMode", "IpcMode", "NetworkMode"):
         assert "o such container" in refused(daemon, 404, HostConfig={mode: "container:absent"})
 
 
 def test_uts_cgroup_and_user_modes(daemon: Daemon) -> None:
-    assert run(daemon, "hostname", host={"UTSMode": "host"}).strip() == os.uname().nodename
+    assert daemon.shell("hostname", host={"UTSMode": "host"}).strip() == os.uname().nodename
     ours = os.readlink("/proc/self/ns/cgroup")
-    assert run(daemon, "readlink /proc/self/ns/cgroup", host={"CgroupnsMode": "host"}).strip() == ours
-    assert run(daemon, "readlink /proc/self/ns/cgroup", host={"CgroupnsMode": "private"}).strip() != ours
-    assert run(daemon, "readlink /proc/self/ns/user", host={"UsernsMode": "host"}).strip() == os.readlink(
+    assert daemon.shell("readlink /proc/self/ns/cgroup", host={"CgroupnsMode": "host"}).strip() == ours
+    assert daemon.shell("readlink /proc/self/ns/cgroup", host={"CgroupnsMode": "private"}).strip() != ours
+    assert daemon.shell("readlink /proc/self/ns/user", host={"UsernsMode": "host"}).strip() == os.readlink(
         "/proc/self/ns/user"
     )
     for field, value in (
@@ -98,8 +91,7 @@ def test_uts_cgroup_and_user_modes(daemon: Daemon) -> None:
 
 
 def test_names_inside(daemon: Daemon) -> None:
-    text = run(
-        daemon,
+    text = daemon.shell(
         "hostname; cat /proc/sys/kernel/domainname /etc/hostname",
         Hostname="h",
         Domainname="d.example",
@@ -115,7 +107,7 @@ def test_dns_and_hosts_files(daemon: Daemon) -> None:
         "DnsOptions": ["ndots:2"],
         "ExtraHosts": ["one:192.0.2.7", "two=2001:db8::7"],
     }
-    text = run(daemon, "cat /etc/resolv.conf /etc/hosts", host=host)
+    text = daemon.shell("cat /etc/resolv.conf /etc/hosts", host=host)
     for line in (
         "nameserver 192.0.2.1",
         "nameserver 2001:db8::1",
@@ -135,11 +127,11 @@ def test_host_gateway_and_mac_address(daemon: Daemon) -> None:
     gateway = daemon.get("/networks/bridge")["IPAM"]["Config"][0]["Gateway"]
     host = {"NetworkMode": "bridge", "ExtraHosts": ["outside:host-gateway"]}
     mac = "02:42:ac:11:ff:01"
-    text = run(daemon, "grep outside /etc/hosts; cat /sys/class/net/eth0/address", host=host, MacAddress=mac)
+    text = daemon.shell("grep outside /etc/hosts; cat /sys/class/net/eth0/address", host=host, MacAddress=mac)
     assert text.split() == [gateway, "outside", mac]
     endpoint = {"EndpointsConfig": {"bridge": {"MacAddress": mac}}}
-    text = run(
-        daemon, "cat /sys/class/net/eth0/address", host={"NetworkMode": "bridge"}, NetworkingConfig=endpoint
+    text = daemon.shell(
+        "cat /sys/class/net/eth0/address", host={"NetworkMode": "bridge"}, NetworkingConfig=endpoint
     )
     assert text.strip() == mac
     assert "invalid MAC address" in refused(daemon, MacAddress="foo")
@@ -149,7 +141,7 @@ def test_host_gateway_and_mac_address(daemon: Daemon) -> None:
 def test_a_network_by_its_id(daemon: Daemon) -> None:
     network = daemon.get("/networks/none")["Id"]
     for mode in (network, network[:12]):
-        assert run(daemon, "ls /sys/class/net", host={"NetworkMode": mode}).split() == ["lo"]
+        assert daemon.shell("ls /sys/class/net", host={"NetworkMode": mode}).split() == ["lo"]
 
 
 @pytest.mark.needs_network
@@ -166,8 +158,7 @@ def test_links(daemon: Daemon) -> None:
     assert "Cannot link to a non running container" in refused(daemon, 409, HostConfig=linked)
     daemon.post(f"/containers/{other}/start")
     address = daemon.get(f"/containers/{other}/json")["NetworkSettings"]["IPAddress"]
-    text = run(
-        daemon,
+    text = daemon.shell(
         "grep -w data-base /etc/hosts; env; ping -c 1 -W 3 db > /dev/null && echo reached",
         host=linked,
     )
@@ -281,7 +272,7 @@ def test_sysctls_ulimits_annotations_and_stop_settings(daemon: Daemon) -> None:
     }
     script = "cat /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_forward; ulimit -n; ulimit -c;"
     script += "cat /proc/self/oom_score_adj"
-    assert run(daemon, script, host=host).split() == ["4096", "1", "64", "0", "500"]
+    assert daemon.shell(script, host=host).split() == ["4096", "1", "64", "0", "500"]
     container = daemon.create("true", host=host, StopSignal="SIGUSR1", StopTimeout=3)
     shown = daemon.get(f"/containers/{container}/json")
     assert shown["HostConfig"]["Annotations"] == {"a.b": "c"}
@@ -292,14 +283,14 @@ def test_sysctls_ulimits_annotations_and_stop_settings(daemon: Daemon) -> None:
 def test_init_forwards_and_reaps(daemon: Daemon) -> None:
     script = "tr '\\0' ' ' < /proc/1/cmdline; echo; (sleep 0 &); sleep 0.1;"
     script += "grep -l '^State:.Z' /proc/[0-9]*/status | wc -l"
-    text = run(daemon, script, host={"Init": True})
+    text = daemon.shell(script, host={"Init": True})
     assert "sh -c" not in text.splitlines()[0]
     assert text.splitlines()[1] == "0"
 
 
 def test_a_read_only_root(daemon: Daemon) -> None:
     script = "touch /x 2>/dev/null || echo no; touch /t/x /dev/shm/x && echo yes"
-    assert run(daemon, script, host={"ReadonlyRootfs": True, "Tmpfs": {"/t": ""}}).split() == ["no", "yes"]
+    assert daemon.shell(script, host={"ReadonlyRootfs": True, "Tmpfs": {"/t": ""}}).split() == ["no", "yes"]
 
 
 def test_variables_of_the_image_can_be_taken_away(daemon: Daemon) -> None:

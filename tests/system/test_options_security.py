@@ -16,16 +16,9 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.needs_overlay]
 __all__ = ["daemon"]
 
 
-def run(daemon: Daemon, script: str, **options: Any) -> str:
-    """What a shell script prints; it has to succeed."""
-    code, out, err = daemon.run_container("sh", "-c", script, **options)
-    assert code == 0, err
-    return out.decode()
-
-
 def status(daemon: Daemon, **host: Any) -> dict[str, str]:
     """The fields of /proc/self/status inside."""
-    text = run(daemon, "cat /proc/self/status", host=host)
+    text = daemon.shell("cat /proc/self/status", host=host)
     return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
 
 
@@ -78,7 +71,7 @@ def test_seccomp_profiles(daemon: Daemon) -> None:
     }
     option = f"seccomp={json.dumps(profile)}"
     script = "mkdir /x 2>/dev/null || echo refused"
-    assert run(daemon, script, host={"SecurityOpt": [option]}) == "refused\n"
+    assert daemon.shell(script, host={"SecurityOpt": [option]}) == "refused\n"
     for broken in ("seccomp={", "seccomp=[]"):
         with pytest.raises(RequestError, match="Decoding seccomp profile failed"):
             daemon.run_container("true", host={"SecurityOpt": [broken]})
@@ -93,24 +86,24 @@ def test_labels_are_warned_about_where_there_are_none(daemon: Daemon) -> None:
 
 def test_system_paths(daemon: Daemon) -> None:
     script = "touch /proc/sys/kernel/domainname 2>/dev/null; grep -c ' /proc/' /proc/mounts; true"
-    masked = int(run(daemon, script))
+    masked = int(daemon.shell(script))
     assert masked > 5
     open_hosts: list[dict[str, list[str]]] = [
         {"MaskedPaths": [], "ReadonlyPaths": []},
         {"SecurityOpt": ["systempaths=unconfined"]},
     ]
     for host in open_hosts:
-        assert run(daemon, script, host=host) == "0\n"
+        assert daemon.shell(script, host=host) == "0\n"
     own = {"MaskedPaths": ["/etc/passwd", "/proc/cpuinfo"], "ReadonlyPaths": ["/tmp"]}
-    text = run(daemon, "cat /etc/passwd /proc/cpuinfo; touch /tmp/x 2>/dev/null || echo no", host=own)
+    text = daemon.shell("cat /etc/passwd /proc/cpuinfo; touch /tmp/x 2>/dev/null || echo no", host=own)
     assert text == "no\n"
 
 
 def test_writable_cgroups(daemon: Daemon) -> None:
     script = "mkdir /sys/fs/cgroup/pids/inner 2>/dev/null || mkdir /sys/fs/cgroup/inner 2>/dev/null"
     script += " && echo made; true"
-    assert run(daemon, script) == ""
-    assert run(daemon, script, host={"SecurityOpt": ["writable-cgroups=true"]}) == "made\n"
+    assert daemon.shell(script) == ""
+    assert daemon.shell(script, host={"SecurityOpt": ["writable-cgroups=true"]}) == "made\n"
 
 
 def test_privileged(daemon: Daemon) -> None:
@@ -118,7 +111,7 @@ def test_privileged(daemon: Daemon) -> None:
         "grep ' /sys ' /proc/mounts | cut -d' ' -f4; ls /dev | wc -l; grep -c ' /proc/' /proc/mounts;"
         "mkdir /m; mount -t tmpfs tmpfs /m && echo mounted; test -w /proc/sys && echo writable"
     )
-    options, devices, masks, *rest = run(daemon, script, host={"Privileged": True}).splitlines()
+    options, devices, masks, *rest = daemon.shell(script, host={"Privileged": True}).splitlines()
     assert "rw" in options.split(",")
     assert int(devices) > 10
     assert masks == "0"
@@ -126,7 +119,7 @@ def test_privileged(daemon: Daemon) -> None:
     fields = status(daemon, Privileged=True)
     assert (fields["Seccomp"], fields["CapInh"]) == ("0", "0000000000000000")
     if os.path.exists("/dev/loop-control") and stat.S_ISCHR(os.stat("/dev/loop-control").st_mode):
-        assert run(daemon, "ls /dev/loop-control", host={"Privileged": True})
+        assert daemon.shell("ls /dev/loop-control", host={"Privileged": True})
 
 
 @pytest.mark.parametrize("user", ["4294967296", "4294967295", "2147483648", "-1", "1:4294967296"])
@@ -138,10 +131,10 @@ def test_uids_that_wrap_around_are_refused(daemon: Daemon, user: str) -> None:
 
 def test_groups_are_exactly_those_that_were_said(daemon: Daemon) -> None:
     # containerd CVE-2023-25173
-    assert run(daemon, "id -G", User="1000:1000").split() == ["1000"]
-    assert run(daemon, "id -G", User="me").split() == ["1000", "2000"]
+    assert daemon.shell("id -G", User="1000:1000").split() == ["1000"]
+    assert daemon.shell("id -G", User="me").split() == ["1000", "2000"]
     added = {"GroupAdd": ["extra", "77"]}
-    assert sorted(run(daemon, "id -G", User="1000:1000", host=added).split()) == ["1000", "2000", "77"]
+    assert sorted(daemon.shell("id -G", User="1000:1000", host=added).split()) == ["1000", "2000", "77"]
     with pytest.raises(RequestError, match="nable to find group nogroup"):
         daemon.run_container("id", host={"GroupAdd": ["nogroup"]})
 
@@ -152,7 +145,7 @@ def test_devices_and_rules(daemon: Daemon) -> None:
     code, out, _ = daemon.run_container("sh", "-c", script, host={"Devices": [device]})
     assert (code, out.split()[0]) == (0, b"3")
     node = "mknod /k c 1 11; "
-    assert run(daemon, node + "(echo > /k) 2>/dev/null && echo opened; true") == ""
+    assert daemon.shell(node + "(echo > /k) 2>/dev/null && echo opened; true") == ""
     allowed = {"DeviceCgroupRules": ["c 1:11 rwm"]}
     if os.path.exists("/dev/kmsg"):
         code, out, err = daemon.run_container("sh", "-c", node + "exec 3</k && echo opened", host=allowed)
@@ -171,6 +164,6 @@ def test_a_directory_of_devices(daemon: Daemon, tmp_path_factory: pytest.TempPat
     os.mknod(folder / "inner" / "nothing", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
     (folder / "plain").write_text("no device")
     mapping = {"PathOnHost": str(folder), "PathInContainer": "/dev/many", "CgroupPermissions": "rwm"}
-    text = run(daemon, "head -c 2 /dev/many/nought | wc -c; find /dev/many", host={"Devices": [mapping]})
+    text = daemon.shell("head -c 2 /dev/many/nought | wc -c; find /dev/many", host={"Devices": [mapping]})
     inner = ["/dev/many", "/dev/many/inner", "/dev/many/inner/nothing", "/dev/many/nought"]
     assert sorted(text.split()) == [*inner, "2"]

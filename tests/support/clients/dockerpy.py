@@ -12,9 +12,28 @@ from typing import Any
 
 import docker
 import docker.tls
+import pytest
 
 from support.clients.tars import pack, unpack
 from support.clients.work import Endpoint, Happening
+from support.daemon import busybox_tar
+
+UNTIDY = (
+    # docker-py leaves the sockets of streams to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+)
+"""Marks of tests that use docker-py's streams."""
+
+
+def connect(host: str, image: str, *, changes: Sequence[str] = ()) -> Any:
+    """A client, and busybox as `image`."""
+    client = docker.DockerClient(base_url=host, timeout=30, version="auto")
+    repository, tag = image.split(":")
+    client.api.import_image_from_data(
+        busybox_tar(), repository=repository, tag=tag, changes=list(changes) or None
+    )
+    return client
 
 
 class DockerPy:

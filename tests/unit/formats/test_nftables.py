@@ -8,19 +8,8 @@ import pytest
 
 from carboy.errors import Corrupt, InvalidArgument
 from carboy.formats import nftables as nft
-from carboy.formats.netlink import Message, attribute_list, attributes, text_of
-
-
-def raw(text: str) -> bytes:
-    return bytes.fromhex(text)
-
-
-def expressions(parts: list[bytes]) -> list[tuple[str, dict[int, bytes]]]:
-    found = []
-    for _, value in attribute_list(b"".join(parts)):
-        fields = attributes(value)
-        found.append((text_of(fields[1]), attributes(fields.get(2, b""))))
-    return found
+from carboy.formats.netlink import Message
+from support.nft import expressions, raw
 
 
 def test_a_batch_begins_and_ends_with_the_subsystem() -> None:

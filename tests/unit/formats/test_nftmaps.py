@@ -6,23 +6,12 @@ import pytest
 
 from carboy.errors import InvalidArgument
 from carboy.formats import conntrack, nftmaps
-from carboy.formats.netlink import Message, attribute_list, attributes, text_of
+from carboy.formats.netlink import Message, attributes
 from carboy.formats.nftmaps import Element
+from support.nft import expressions, raw
 
 TCP = Element("tcp", b"", 8080, bytes((172, 30, 0, 2)), 80)
 UDP = Element("udp", bytes((127, 0, 0, 1)), 53, bytes((172, 30, 0, 3)), 5353)
-
-
-def raw(text: str) -> bytes:
-    return bytes.fromhex(text)
-
-
-def expressions(parts: list[bytes]) -> list[tuple[str, dict[int, bytes]]]:
-    found = []
-    for _, value in attribute_list(b"".join(parts)):
-        fields = attributes(value)
-        found.append((text_of(fields[1]), attributes(fields.get(2, b""))))
-    return found
 
 
 def test_keys_and_values_are_padded_fields() -> None:
