@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "update": ("update", "Containers", "Change limits and restart policies of containers"),
     "container prune": ("container_prune", "Containers", "Remove the containers that do not run"),
     "export": ("export", "Containers", "Write a container's filesystem to a tar archive"),
+    "build": ("build", "Images", "Check a Dockerfile (building comes in a later version)"),
     "commit": ("commit", "Images", "Make an image from a container's changes"),
     "images": ("images", "Images", "List images"),
     "rmi": ("rmi", "Images", "Remove images"),
@@ -106,6 +107,8 @@ ALIASES: dict[str, str] = {
     "container list": "ps",
     "container ps": "ps",
     "container remove": "rm",
+    "image build": "build",
+    "builder build": "build",
     "image ls": "images",
     "image list": "images",
     "image rm": "rmi",
@@ -125,7 +128,7 @@ ALIASES: dict[str, str] = {
 }
 """Docker's grouped forms."""
 
-GROUP_WORDS = ("container", "image", "system", "volume", "network", "context")
+GROUP_WORDS = ("container", "image", "builder", "system", "volume", "network", "context")
 
 _BUILD = "building images comes in a later version: use `carboy commit`"
 _PULL = "pulling comes in a later version: use `carboy load` or `carboy import`"
@@ -136,8 +139,7 @@ _SWARM = "Carboy runs on one machine: there are no swarms"
 _LATER = "it comes in a later version"
 
 LATER = {
-    "build": _BUILD,
-    "builder": _BUILD,
+    "builder prune": _BUILD,
     "buildx": _BUILD,
     "pull": _PULL,
     "push": _PUSH,
@@ -164,6 +166,6 @@ LATER = {
 """Commands that Docker has and this version has not, with what to do instead."""
 
 LATER_GROUPED = {
-    "image": ("build", "pull", "push"),
+    "image": ("pull", "push"),
 }
 """Docker's grouped forms of those."""

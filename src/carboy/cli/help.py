@@ -29,6 +29,7 @@ COMMON = (
 )
 """What the first section of the overview shows, in Docker's order, as far as it exists."""
 GROUP_SUMMARIES = {
+    "builder": "Building images",
     "container": "Containers",
     "context": "Contexts: names for daemons",
     "image": "Images",

@@ -25,13 +25,29 @@ MULTIPLE = (
 REDUNDANT = "Setting platform to predefined {} in FROM is redundant as this is the default behavior"
 EXPOSED = "EXPOSE instruction should not define an IP address or host-port mapping, found '{}'"
 
-DOCKERS = set(
-    """StageNameCasing FromAsCasing NoEmptyContinuation ConsistentInstructionCasing DuplicateStageName
-ReservedStageName JSONArgsRecommended MaintainerDeprecated UndefinedArgInFrom WorkdirRelativePath UndefinedVar
-MultipleInstructionsDisallowed LegacyKeyValueFormat RedundantTargetPlatform SecretsUsedInArgOrEnv
-InvalidDefaultArgInFrom FromPlatformFlagConstDisallowed CopyIgnoredFile InvalidDefinitionDescription
-ExposeProtoCasing ExposeInvalidFormat""".split()
-)  # noqa: SIM905
+DOCKERS = {
+    "StageNameCasing",
+    "FromAsCasing",
+    "NoEmptyContinuation",
+    "ConsistentInstructionCasing",
+    "DuplicateStageName",
+    "ReservedStageName",
+    "JSONArgsRecommended",
+    "MaintainerDeprecated",
+    "UndefinedArgInFrom",
+    "WorkdirRelativePath",
+    "UndefinedVar",
+    "MultipleInstructionsDisallowed",
+    "LegacyKeyValueFormat",
+    "RedundantTargetPlatform",
+    "SecretsUsedInArgOrEnv",
+    "InvalidDefaultArgInFrom",
+    "FromPlatformFlagConstDisallowed",
+    "CopyIgnoredFile",
+    "InvalidDefinitionDescription",
+    "ExposeProtoCasing",
+    "ExposeInvalidFormat",
+}
 
 
 def names(report: Report) -> list[str]:
@@ -268,7 +284,8 @@ def test_as_buildkit(text: str, expected: list[tuple[str, int, str]]) -> None:
 def test_secrets() -> None:
     text = (
         "FROM scratch\nARG SECRET_PASSPHRASE\nENV SUPER_Secret=foo\nENV password=bar secret=baz\n"
-        "ARG super_duper_secret_token=foo auth=bar\nENV apikey=bar sunflower=foo\nENV git_key=\nENV PUBLIC_KEY=\n"
+        "ARG super_duper_secret_token=foo auth=bar\nENV apikey=bar sunflower=foo\nENV git_key=\n"
+        "ENV PUBLIC_KEY=\n"
         "ARG public_token\nENV KEYBOARD=de MONKEY=1 TOKEN_FILE=/x\n"
     )
     found = {
@@ -276,7 +293,8 @@ def test_secrets() -> None:
         for _, _, detail in warned(text)
     }
     assert found == {
-        '(ARG "SECRET_PASSPHRASE")', '(ENV "SUPER_Secret")', '(ENV "password")', '(ENV "secret")', '(ARG "auth")',
+        '(ARG "SECRET_PASSPHRASE")', '(ENV "SUPER_Secret")', '(ENV "password")', '(ENV "secret")',
+        '(ARG "auth")',
         '(ARG "super_duper_secret_token")', '(ENV "apikey")', '(ENV "git_key")',
     }  # fmt: skip
 
@@ -307,7 +325,8 @@ def test_descriptions() -> None:
     top = "# check=experimental=InvalidDefinitionDescription\n"
     good = (
         "# foo this is the foo\nARG foo=bar\n\n# base this is the base image\nFROM scratch AS base\n\n"
-        "# version this is it\nARG version=latest\n\n# baz this is the baz\nARG foo=baz bar=qux baz=quux\n#\nARG bit=bat\n\n"
+        "# version this is it\nARG version=latest\n\n# baz this is the baz\nARG foo=baz bar=qux baz=quux\n#\n"
+        "ARG bit=bat\n\n"
         "# something else\nCOPY Dockerfile .\n# far away\n\nARG far=1\n"
     )
     assert warned(top + good) == []
@@ -322,7 +341,10 @@ def test_descriptions() -> None:
 
 
 def test_ignored_files() -> None:
-    text = "FROM scratch AS base\nCOPY ./Dockerfile .\nADD Dockerfile /w\nFROM base\nCOPY --from=base Dockerfile /y\n"
+    text = (
+        "FROM scratch AS base\nCOPY ./Dockerfile .\nADD Dockerfile /w\nFROM base\n"
+        "COPY --from=base Dockerfile /y\n"
+    )
     found = warned(text, ignore=Ignore.parse("Dockerfile"))
     assert [(line, detail) for _, line, detail in found] == [
         (2, 'Attempting to Copy file "Dockerfile" that is excluded by .dockerignore'),
