@@ -76,13 +76,13 @@ def prepare(daemon: Daemon) -> None:
             daemon.post(path, document)
 
 
-def fuzz(daemon: Daemon, seconds: float, seed: int, each: int = 3) -> int:
-    """Send requests for so long; gives their number."""
+def fuzz(daemon: Daemon, seconds: float, seed: int, each: int = 3, least: int = 0) -> int:
+    """Send requests for so long, and at least so many; gives their number."""
     random_ = random.Random(seed)
     deadline = time.monotonic() + seconds
     count = 0
     before = descriptors(daemon)
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline or count < least:
         for made in requests(seed=seed, each=each):
             request = made
             bodies = [request.body] + ([broken(random_, request.body)] if request.body is not None else [])
@@ -95,7 +95,7 @@ def fuzz(daemon: Daemon, seconds: float, seed: int, each: int = 3) -> int:
                 count += 1
                 if status == 500:
                     raise SystemExit(f"seed {seed}: {request}\nbody {body!r}\n500: {answer!r}")
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline and count >= least:
                 break
         seed += 1
     assert "Traceback" not in daemon.log(), daemon.log()[-5000:]
