@@ -69,7 +69,9 @@ def _node(node: Node) -> dict[str, Any]:
 def _plain(instruction: AnyInstruction) -> dict[str, Any]:
     """Its fields that are not as by default; heredocs by name, as the nodes have them whole."""
     values: dict[str, Any] = {}
-    defaults = zip(reversed(instruction.__struct_fields__), reversed(instruction.__struct_defaults__), strict=False)
+    defaults = zip(
+        reversed(instruction.__struct_fields__), reversed(instruction.__struct_defaults__), strict=False
+    )
     usual = dict(defaults)
     for field in instruction.__struct_fields__:
         value = getattr(instruction, field)

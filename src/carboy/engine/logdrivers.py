@@ -223,6 +223,14 @@ def _pattern(options: dict[str, str], name: str) -> Pattern | None:
 _ACTION = re.compile(r"\{\{-?\s*(?:(lower|upper|title|json)\s+)?\.([A-Za-z]+)\s*-?\}\}", re.ASCII)
 
 
+_TAG_FUNCTIONS: dict[str, Callable[[str], str]] = {
+    "lower": str.lower,
+    "upper": str.upper,
+    "title": str.title,
+    "json": '"{}"'.format,
+}
+
+
 def render_tag(template: str, subject: Subject) -> str:
     """A tag like `{{.ImageName}}/{{.Name}}`: fields, and lower, upper, title, json of one.
 
@@ -230,7 +238,28 @@ def render_tag(template: str, subject: Subject) -> str:
     """
     if len(template) > _LONGEST_TEMPLATE:
         raise InvalidArgument(f"invalid log tag: it is longer than {_LONGEST_TEMPLATE} characters")
-    fields = {
+    fields = _tag_fields(subject)
+
+    def replace(match: re.Match[str]) -> str:
+        function, name = match.groups()
+        if name == "Hostname":
+            return os.uname().nodename
+        if name not in fields:
+            raise InvalidArgument(f"template: log-tag: can't evaluate field {name} in type *logger.Info")
+        field = fields[name][:_LONGEST_TAG]
+        return _TAG_FUNCTIONS[function](field) if function else field
+
+    if "{{" in _ACTION.sub("", template):
+        raise InvalidArgument(
+            f"invalid log tag {template[:80]!r}: only {{{{.Field}}}}, and lower, upper, title, json of one,"
+            " are known"
+        )
+    rendered = _ACTION.sub(replace, template)[:_LONGEST_TAG]
+    return "".join(one if one.isprintable() else " " for one in rendered)
+
+
+def _tag_fields(subject: Subject) -> dict[str, str]:
+    return {
         "ID": subject.id[:12],
         "FullID": subject.id,
         "Name": subject.name,
@@ -244,33 +273,6 @@ def render_tag(template: str, subject: Subject) -> str:
         "ContainerImageID": subject.image_id,
         "ContainerImageName": subject.image_name,
     }
-
-    def replace(match: re.Match[str]) -> str:
-        function, name = match.groups()
-        if name == "Hostname":
-            return os.uname().nodename
-        if name not in fields:
-            raise InvalidArgument(f"template: log-tag: can't evaluate field {name} in type *logger.Info")
-        field = fields[name][:_LONGEST_TAG]
-        match function:
-            case "lower":
-                return field.lower()
-            case "upper":
-                return field.upper()
-            case "title":
-                return field.title()
-            case "json":
-                return f'"{field}"'
-            case _:
-                return field
-
-    if "{{" in _ACTION.sub("", template):
-        raise InvalidArgument(
-            f"invalid log tag {template[:80]!r}: only {{{{.Field}}}}, and lower, upper, title, json of one,"
-            " are known"
-        )
-    rendered = _ACTION.sub(replace, template)[:_LONGEST_TAG]
-    return "".join(one if one.isprintable() else " " for one in rendered)
 
 
 _NOBODY = Subject(id="", name="", image_id="", image_name="", command="", env=(), labels={})
