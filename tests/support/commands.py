@@ -157,6 +157,8 @@ def _make() -> Iterator[Home]:
         os.close(daemon)
         left = leftovers(path, made.root)
         assert not left, left
+        assert not os.path.exists(made.root)
+        assert not os.path.exists(made.run_directory), os.listdir(made.run_directory)
     finally:
         shutil.rmtree(path, ignore_errors=True)
 

@@ -205,7 +205,7 @@ class System:
                 ("containers", "layers", "blobs", "volumes", "ingest", "cache", "db.sqlite", "db.sqlite-wal",
                  "db.sqlite-shm", "daemon.lock", "daemon.log", "daemon.log.1"),
             ),
-            (self._paths.run, ("containers", "carboy.sock", "daemon.pid", "start.lock")),
+            (self._paths.run, ("containers", "carboy.sock", "ports.sock", "daemon.pid", "start.lock")),
         ):  # fmt: skip
             directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
