@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from carboy.errors import InvalidArgument
 
-MAX_WORK = 4_000_000
-"""Characters looked at by one substitution, times the 64-character words of its pattern."""
+MAX_WORK = 2_000_000
+"""Characters looked at by all substitutions of a file, times the 64-character words of their patterns."""
 
 Program = tuple[dict[str, int], int, int, int]
 """Bits of the tokens that each letter matches, of the stars, of the question marks, and the end's."""
@@ -25,16 +25,17 @@ class PatternError(InvalidArgument):
 class Wildcard:
     """One pattern, ready to be used."""
 
-    __slots__ = ("_forward", "_literal", "_tokens", "_weight", "_work")
+    __slots__ = ("_forward", "_literal", "_tokens", "_weight", "work")
 
-    def __init__(self, unsafe_pattern: str) -> None:
+    def __init__(self, unsafe_pattern: str, *, work: int = 0) -> None:
+        """`work`: what others have spent before."""
         self._tokens = tuple(_tokens(unsafe_pattern))
         self._literal = (
             None if any(kind for kind, _ in self._tokens) else "".join(one for _, one in self._tokens)
         )
         self._forward = _program(self._tokens)
         self._weight = 1 + len(self._tokens) // 64
-        self._work = 0
+        self.work = work
 
     def without_prefix(self, value: str, *, longest: bool) -> str:
         """`${X#p}`, `${X##p}`."""
@@ -80,9 +81,9 @@ class Wildcard:
         return self._match(self._forward, value, at, longest=True)
 
     def _spend(self, work: int) -> None:
-        self._work += work
-        if self._work > MAX_WORK:
-            raise PatternError("the pattern takes too long for such a value")
+        self.work += work
+        if self.work > MAX_WORK:
+            raise PatternError("patterns take too long for such values")
 
     def _match(self, program: Program, value: str, at: int, *, longest: bool) -> int:
         """Where a match that begins at `at` ends; -1 when there is none.

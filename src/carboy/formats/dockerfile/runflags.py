@@ -234,7 +234,13 @@ def read_size(key: str, value: str) -> int:
     text = value.lower()
     digits = text.rstrip("abcdefghijklmnopqrstuvwxyz ")
     unit = text[len(digits) :].strip()
-    unit = unit.removesuffix("ib") if unit.endswith("ib") else unit[:-1] if len(unit) == 2 else unit
+    unit = (
+        unit.removesuffix("ib")
+        if unit.endswith("ib")
+        else unit[0] + unit[1:].removesuffix("b")
+        if unit
+        else ""
+    )
     plain = digits.replace(".", "", 1)
     if not (plain.isascii() and plain.isdigit()) or unit not in _UNITS or len(digits) > 20:
         raise FlagError(f"invalid value for {key}: {value}")

@@ -123,7 +123,7 @@ def distance(one: str, other: str) -> int:
 def suggestion(unsafe_word: str, known: tuple[str, ...]) -> str:
     """ " (did you mean FROM?)" when a known word is near, else nothing."""
     word = unsafe_word.lower()
-    if not 1 < len(word) <= 40:
+    if not known or not 1 < len(word) <= 40:
         return ""
     near = min((distance(word, each.lower()), each) for each in sorted(known))
     return f" (did you mean {near[1]}?)" if near[0] <= 2 and near[0] < len(word) else ""

@@ -73,6 +73,7 @@ class Lexer:
         self._depth = 0
         self._length = 0
         self._total = 0
+        self._work = 0
         self._variables: Mapping[str, str] = {}
         self._used: set[str] = set()
         self._unset: set[str] = set()
@@ -182,10 +183,8 @@ class Lexer:
             if following and following in ('"', "$", self._escape):
                 parts.append(following)
                 self._at += 1
-            elif following and not raw_escapes:
-                parts.append(one)
             elif following:
-                parts.append(one)  # as BuildKit: written twice when raw
+                parts.append(one)  # twice when raw, as with BuildKit
         raise WordError("unexpected end of statement while looking for matching double-quote")
 
     def _name(self) -> str:
@@ -284,12 +283,15 @@ class Lexer:
 
     def _trimmed(self, value: str, word: str, modifier: str) -> str:
         longest = word[:1] == modifier
-        wildcard = _wildcard(word[1:] if longest else word)
-        return (
-            wildcard.without_prefix(value, longest=longest)
-            if modifier == "#"
-            else (wildcard.without_suffix(value, longest=longest))
-        )
+        wildcard = self._wildcard(word[1:] if longest else word)
+        try:
+            if modifier == "#":
+                return wildcard.without_prefix(value, longest=longest)
+            return wildcard.without_suffix(value, longest=longest)
+        except PatternError as error:
+            raise WordError(str(error)) from error
+        finally:
+            self._work = wildcard.work
 
     def _replaced(self, name: str) -> str:
         everything = self._text[self._at : self._at + 1] == "/"
@@ -300,17 +302,19 @@ class Lexer:
         if value is None and self._keep_unset:
             return f"${{{name}/{pattern}/{replacement}}}"
         limit = self._limits.expanded
+        wildcard = self._wildcard(pattern)
         try:
-            return _wildcard(pattern).replaced(value or "", replacement, everything=everything, limit=limit)
+            return wildcard.replaced(value or "", replacement, everything=everything, limit=limit)
         except PatternError as error:
             raise WordError(str(error)) from error
+        finally:
+            self._work = wildcard.work
 
-
-def _wildcard(pattern: str) -> Wildcard:
-    try:
-        return Wildcard(pattern)
-    except PatternError as error:
-        raise WordError(f"invalid pattern ({pattern}) in substitution: {error}") from error
+    def _wildcard(self, pattern: str) -> Wildcard:
+        try:
+            return Wildcard(pattern, work=self._work)
+        except PatternError as error:
+            raise WordError(f"invalid pattern ({pattern}) in substitution: {error}") from error
 
 
 class _Words:
