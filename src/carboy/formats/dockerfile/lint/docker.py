@@ -22,10 +22,10 @@ from carboy.formats.dockerfile.instructions import (
     Workdir,
 )
 from carboy.formats.dockerfile.lint import dockerrules as rules
-from carboy.formats.dockerfile.lint.findings import Collector, near
-from carboy.formats.dockerfile.lint.stages import Step, View
+from carboy.formats.dockerfile.lint.findings import Collector
+from carboy.formats.dockerfile.lint.stages import Step
 from carboy.formats.dockerfile.stages import Document
-from carboy.formats.dockerfile.tree import File
+from carboy.formats.dockerfile.tree import File, Node
 from carboy.formats.dockerfile.words import Expansion, Lexer, WordError
 from carboy.formats.dockerignore import Ignore, clean
 
@@ -87,7 +87,7 @@ def check_document(
     _check_casing(document, found)
     names: set[str] = set()
     lexer = Lexer(document.file.escape)
-    declared = [argument.name for each in document.arguments for argument in each.arguments]
+    known = {argument.name for each in document.arguments for argument in each.arguments} | values.keys()
     for part in document.parts:
         start = part.start
         if start.name in _RESERVED:
@@ -96,7 +96,7 @@ def check_document(
             found.add(rules.DUPLICATE_STAGE_NAME, start.node, start.name)
         names.add(start.name or " ")
         try:
-            _check_base(start, lexer, values, defaults, declared, found)
+            _check_base(start, lexer, values, defaults, known, found)
         except WordError:
             continue  # the plan says what is wrong with it
 
@@ -116,10 +116,9 @@ def _check_base(
     lexer: Lexer,
     values: Mapping[str, str],
     defaults: Mapping[str, str],
-    declared: list[str],
+    known: set[str],
     found: Collector,
 ) -> None:
-    known = sorted({*declared, *values})
     base = lexer.expand(start.base, values)
     _check_declared(start, base, known, found)
     try:
@@ -139,23 +138,31 @@ def _check_base(
             found.add(rules.FROM_PLATFORM_FLAG_CONST_DISALLOWED, start.node, platform.text)
 
 
-def _check_declared(start: From, expansion: Expansion, known: list[str], found: Collector) -> None:
-    for name in sorted(expansion.unset - set(known)):
-        found.add(rules.UNDEFINED_ARG_IN_FROM, start.node, name, near(name, known, "{}"))
+def _check_declared(start: From, expansion: Expansion, known: set[str], found: Collector) -> None:
+    for name in sorted(expansion.unset - known):
+        found.add(rules.UNDEFINED_ARG_IN_FROM, start.node, name, found.near(name, known, "{}"))
 
 
-def check_stage(view: View, ignore: Ignore | None, found: Collector) -> None:
-    """What concerns one stage that is needed."""
-    last: dict[str, AnyInstruction] = {}
-    for step in view.steps[view.stage.triggered :]:
+class StageCheck:
+    """What concerns one stage that is needed, step by step."""
+
+    def __init__(self, ignore: Ignore | None, found: Collector) -> None:
+        self._ignore = ignore
+        self._found = found
+        self._last: dict[str, Node] = {}
+
+    def step(self, step: Step) -> None:
+        """Look at the next one."""
         node = step.written.node
         for name in step.undefined:
-            found.add(rules.UNDEFINED_VAR, node, name, near(name, list(step.known), "${}"))
+            suggestion = self._found.near(name, step.variables, "${}")
+            self._found.add(rules.UNDEFINED_VAR, node, name, suggestion)
         if isinstance(step.written, Cmd | Entrypoint | Healthcheck):
-            if node.name in last:
-                found.add(rules.MULTIPLE_INSTRUCTIONS_DISALLOWED, last[node.name].node, node.keyword)
-            last[node.name] = step.written
-        _check_step(step, ignore, found)
+            before = self._last.get(node.name)
+            if before is not None:  # it is the one that counts for nothing
+                self._found.add(rules.MULTIPLE_INSTRUCTIONS_DISALLOWED, before, node.keyword)
+            self._last[node.name] = node
+        _check_step(step, self._ignore, self._found)
 
 
 def _check_step(step: Step, ignore: Ignore | None, found: Collector) -> None:

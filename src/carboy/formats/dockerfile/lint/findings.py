@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from carboy.formats.dockerfile.lint.options import Options
@@ -11,6 +13,11 @@ from carboy.formats.dockerfile.tree import Node
 
 MAX_FINDINGS = 1_000
 """More of them nobody reads, and a hostile file could have a million."""
+MAX_SHOWN = 300
+"""Characters of what was found: values of variables may be long."""
+MAX_SUGGESTIONS = 50
+MAX_CANDIDATES = 300
+MAX_WORD = 40
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -48,6 +55,7 @@ class Collector:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._found: dict[Finding, None] = {}
+        self._suggestions = 0
 
     def add(self, rule: Rule, node: Node, *values: str) -> None:
         """A finding at an instruction; `values` fill the places of the rule's detail."""
@@ -56,20 +64,24 @@ class Collector:
     def add_lines(self, rule: Rule, line: int, end_line: int, *values: str) -> None:
         """A finding at lines."""
         if self._options.wants(rule) and len(self._found) < MAX_FINDINGS:
-            detail = printable(rule.detail.format(*values))
+            shown = [value if len(value) <= MAX_SHOWN else value[:MAX_SHOWN] + "…" for value in values]
+            detail = printable(rule.detail.format(*shown))
             self._found[Finding(rule, detail, line, max(line, end_line))] = None
 
     def sorted(self) -> tuple[Finding, ...]:
         """By line; in one line in the order in which they were found."""
         return tuple(sorted(self._found, key=lambda finding: finding.line))
 
+    def near(self, word: str, known: Collection[str], form: str) -> str:
+        """A suggestion: " (did you mean …?)" for the known word that is at most two letters away.
 
-def near(word: str, known: list[str], form: str) -> str:
-    """ " (did you mean …?)" for the known word that is at most two letters away, else nothing."""
-    best, nearest = "", 3
-    if len(word) > 100 or word in known:
-        return ""
-    for each in sorted(known):
-        if abs(len(each) - len(word)) < nearest and (found := distance(word, each)) < nearest:
-            best, nearest = each, found
-    return f" (did you mean {form.format(best)}?)" if best else ""
+        Distances are dear: the first findings have suggestions, and long lists of words none.
+        """
+        if self._suggestions >= MAX_SUGGESTIONS or len(known) > MAX_CANDIDATES or len(word) > MAX_WORD:
+            return ""
+        self._suggestions += 1
+        best, nearest = "", 3
+        for each in sorted(known):
+            if abs(len(each) - len(word)) < nearest and (found := distance(word, each)) < nearest:
+                best, nearest = each, found
+        return f" (did you mean {form.format(best)}?)" if best and nearest else ""

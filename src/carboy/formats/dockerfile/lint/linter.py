@@ -71,8 +71,12 @@ def lint(
                 limits=limits,
             )
             for view in views(planned, escape=file.escape, given=given, environments=environments or {}):
-                docker.check_stage(view, ignore, found)
-                own.check_stage(view, found)
+                own.check_base(view, found)
+                checks = (docker.StageCheck(ignore, found), own.StageCheck(found))
+                for number, step in enumerate(view.steps):
+                    if number >= view.stage.triggered:  # what a base's ONBUILD adds was looked at there
+                        for check in checks:
+                            check.step(step)
         except DockerfileError as error:
             failure = error
     return Report(text=text, findings=found.sorted(), error=failure, fails=wanted.error)

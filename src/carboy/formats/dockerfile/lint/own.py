@@ -66,7 +66,7 @@ _SECRETS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("what looks like a token of Slack", re.compile(r"\bxox[abprs]-[\w-]{10,}")),
     ("what looks like a token of PyPI", re.compile(r"\bpypi-[\w-]{40,}")),
     ("what looks like a token of Hugging Face", re.compile(r"\bhf_[0-9A-Za-z]{30,}")),
-    ("what looks like a signed token", re.compile(r"\beyJ[\w-]{10,1000}\.eyJ[\w-]{10,}\.[\w-]{10,}")),
+    ("what looks like a signed token", re.compile(r"\beyJ[\w-]{10,1000}\.eyJ[\w-]{10,1000}\.[\w-]{10}")),
 )
 _MAX_VALUE = 65_536
 
@@ -87,32 +87,30 @@ def check_base(view: View, found: Collector) -> None:
         found.add(rules.UNPINNED_BASE, node, base.name, base.name)
 
 
-def check_stage(view: View, found: Collector) -> None:
-    """Every instruction of a stage."""
-    check_base(view, found)
-    copied: AnyInstruction | None = None
-    for step in view.steps[view.stage.triggered :]:
-        instruction = step.meant
+class StageCheck:
+    """What concerns one stage, step by step."""
+
+    def __init__(self, found: Collector) -> None:
+        self._found = found
+        self._copied: AnyInstruction | None = None
+        """What copies the whole context, before anything is installed."""
+
+    def step(self, step: Step) -> None:
+        """Look at the next one."""
+        instruction, found = step.meant, self._found
         match instruction:
             case Run():
                 commands = run_commands(instruction)
                 _check_commands(instruction, commands, step, found)
-                copied = _check_order(copied, commands, step, found)
+                self._copied = _check_order(self._copied, commands, step, found)
             case Copy() | Add():
-                if (
-                    copied is None
-                    and not getattr(instruction, "origin", "")
-                    and set(instruction.sources) & _WHOLE
-                ):
-                    copied = instruction
+                elsewhere = isinstance(instruction, Copy) and instruction.origin
+                if self._copied is None and not elsewhere and set(instruction.sources) & _WHOLE:
+                    self._copied = instruction
                 if isinstance(instruction, Add):
                     _check_add(instruction, step, found)
-            case Env() | Label():
-                for pair in instruction.pairs:
-                    _check_value(step, pair.key, pair.value, found)
-            case Arg():
-                for argument in instruction.arguments:
-                    _check_value(step, argument.name, argument.default or "", found)
+            case Env() | Label() | Arg():
+                _check_values(step, found)
             case _:
                 pass
 
@@ -253,17 +251,14 @@ def _pip_arguments(words: list[str]) -> list[str] | None:
 def _check_pip(instruction: Run, commands: list[list[str]], step: Step, found: Collector) -> None:
     if step.variables.get("PIP_NO_CACHE_DIR", "0").lower() not in ("", "0", "false", "off", "no"):
         return
+    if (
+        any(words[0] == "rm" and any(_PIP_CACHE in word for word in words) for words in commands)
+        or any(words[-2:] == ["cache", "purge"] for words in commands)
+        or _mounts_cache(instruction, _PIP_CACHE)
+    ):
+        return
     for words in commands:
-        arguments = _pip_arguments(words)
-        if (
-            arguments is None
-            or "--no-cache-dir" in arguments
-            or any("--no-cache-dir" in word for word in words)
-        ):
-            continue
-        cleaned = any(other[0] == "rm" and any(_PIP_CACHE in word for word in other) for other in commands)
-        purged = any(other[-2:] == ["cache", "purge"] for other in commands)
-        if not cleaned and not purged and not _mounts_cache(instruction, _PIP_CACHE):
+        if _pip_arguments(words) is not None and not any("--no-cache-dir" in word for word in words):
             found.add(rules.PIP_CACHE_LEFT_BEHIND, step.written.node, shell.shown(words))
             return
 
@@ -316,10 +311,19 @@ def _check_add(instruction: Add, step: Step, found: Collector) -> None:
     found.add(rules.ADD_INSTEAD_OF_COPY, step.written.node, sources[0])
 
 
-def _check_value(step: Step, name: str, value: str, found: Collector) -> None:
-    for what in _secrets_in(value[:_MAX_VALUE]):
-        found.add(rules.SECRET_IN_VALUE, step.written.node, step.written.node.name, name, what)
-        return
+def _check_values(step: Step, found: Collector) -> None:
+    """Values as written: what variables make of them was seen where they got theirs."""
+    match step.written:
+        case Env(pairs=pairs) | Label(pairs=pairs):
+            values = [(pair.key, pair.value) for pair in pairs]
+        case Arg(arguments=arguments):
+            values = [(argument.name, argument.default or "") for argument in arguments]
+        case _:
+            return
+    for name, value in values:
+        for what in _secrets_in(value[:_MAX_VALUE]):
+            found.add(rules.SECRET_IN_VALUE, step.written.node, step.written.node.name, name, what)
+            break
 
 
 def _secrets_in(value: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
@@ -36,6 +37,7 @@ POPULAR = frozenset(
 )  # fmt: skip
 """Variables that popular images set: taken as set by a base whose environment is not known."""
 
+_UNDECLARED = frozenset(BUILDER_ARGUMENTS)
 _NO_NAMES: frozenset[str] = frozenset()
 
 
@@ -47,10 +49,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """With its variables replaced."""
     undefined: tuple[str, ...]
     """Variables that nothing sets."""
-    known: tuple[str, ...]
-    """Variables that are set here; only said with `undefined`."""
     variables: Mapping[str, str]
-    """What words are expanded with, after it."""
+    """What words are expanded with, after it: those of now, so look before the next step."""
     has_shell: bool
     """A SHELL stands before it, in this stage or in one that it begins from."""
     has_workdir: bool
@@ -60,7 +60,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """One stage."""
 
     stage: Stage
-    steps: tuple[Step, ...]
+    steps: Iterator[Step]
+    """To be read once, to the end, before the next view: nothing is kept, files may be large."""
 
 
 class _Standing(msgspec.Struct):
@@ -84,11 +85,19 @@ def views(
     `environments`: those of base images that are known, by the name that FROM says.
     """
     after: dict[int, _Standing] = {}
+    waiting = Counter(
+        plan.stages[index].base.stage for index in plan.reachable if plan.stages[index].base.kind == "stage"
+    )
     for index in plan.reachable:
         stage = plan.stages[index]
-        standing = after[index] = _beginning(plan, stage, after, escape, given, environments)
-        steps = tuple(_step(instruction, standing) for instruction in stage.instructions)
-        yield View(stage=stage, steps=steps)
+        standing = _beginning(plan, stage, after, escape, given, environments)
+        if stage.base.kind == "stage":
+            waiting[stage.base.stage] -= 1
+            if not waiting[stage.base.stage]:
+                del after[stage.base.stage]
+        if waiting[index]:
+            after[index] = standing
+        yield View(stage=stage, steps=(_step(each, standing) for each in stage.instructions))
 
 
 def _beginning(
@@ -116,14 +125,19 @@ def _beginning(
 def _step(instruction: AnyInstruction, standing: _Standing) -> Step:
     scope = standing.scope
     expanded = scope.apply(instruction)
-    undefined = expanded.unset - scope.arguments.keys() - standing.assumed - set(BUILDER_ARGUMENTS)
-    undefined = frozenset(name for name in undefined if name.upper() not in PROXIES)
+    undefined = [
+        name
+        for name in sorted(expanded.unset)
+        if name not in scope.arguments
+        and name not in standing.assumed
+        and name not in _UNDECLARED
+        and name.upper() not in PROXIES
+    ]
     step = Step(
         written=instruction,
         meant=expanded.instruction,
-        undefined=tuple(sorted(undefined)),
-        known=tuple(scope.variables) if undefined else (),
-        variables=dict(scope.variables),
+        undefined=tuple(undefined),
+        variables=scope.variables,
         has_shell=standing.has_shell,
         has_workdir=standing.has_workdir,
     )
