@@ -126,4 +126,4 @@ def suggestion(unsafe_word: str, known: tuple[str, ...]) -> str:
     if not known or not 1 < len(word) <= 40:
         return ""
     near = min((distance(word, each.lower()), each) for each in sorted(known))
-    return f" (did you mean {near[1]}?)" if near[0] <= 2 and near[0] < len(word) else ""
+    return f" (did you mean {near[1]}?)" if near[0] <= (1 if len(word) <= 3 else 2) else ""
