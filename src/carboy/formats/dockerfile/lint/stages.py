@@ -88,9 +88,10 @@ def views(
     waiting = Counter(
         plan.stages[index].base.stage for index in plan.reachable if plan.stages[index].base.kind == "stage"
     )
+    values = dict(plan.global_arguments)
     for index in plan.reachable:
         stage = plan.stages[index]
-        standing = _beginning(plan, stage, after, escape, given, environments)
+        standing = _beginning(stage, after, escape, given, values, environments)
         if stage.base.kind == "stage":
             waiting[stage.base.stage] -= 1
             if not waiting[stage.base.stage]:
@@ -101,11 +102,11 @@ def views(
 
 
 def _beginning(
-    plan: Plan,
     stage: Stage,
     after: Mapping[int, _Standing],
     escape: str,
     given: Mapping[str, str],
+    values: Mapping[str, str],
     environments: Mapping[str, Sequence[str]],
 ) -> _Standing:
     if stage.base.kind == "stage":
@@ -115,7 +116,7 @@ def _beginning(
     scope = Scope(
         environment=[DEFAULT_PATH, *(environment or ())],
         given=given,
-        global_arguments=dict(plan.global_arguments),
+        global_arguments=values,
         escape=escape,
     )
     known = environment is not None or stage.base.kind == "scratch"
