@@ -22,8 +22,9 @@ import msgspec
 from carboy.formats.dockerfile import instructions as made
 from carboy.formats.dockerfile.instructions import AnyInstruction, Argument, InlineFile, Pair
 from carboy.formats.dockerfile.modes import ModeError, read_mode
+from carboy.formats.dockerfile.nodes import Node
 from carboy.formats.dockerfile.runflags import FlagError, MountFlag, resolve_mount
-from carboy.formats.dockerfile.source import DEFAULT_LIMITS, DockerfileError, Limits
+from carboy.formats.dockerfile.source import DEFAULT_LIMITS, DockerfileError, Limits, Span
 from carboy.formats.dockerfile.words import Lexer, WordError
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
@@ -107,7 +108,9 @@ class Scope:
             return Expanded(instruction)
         try:
             result = expander(self, instruction)
-        except (WordError, FlagError, ModeError) as error:
+        except WordError as error:
+            raise DockerfileError(str(error), _place(instruction.node, error.word)) from error
+        except (FlagError, ModeError) as error:
             raise DockerfileError(str(error), instruction.node.whole_span) from error
         return Expanded(result, frozenset(self._used), frozenset(self._unset))
 
@@ -221,6 +224,14 @@ class Scope:
 
     def _stop_signal(self, instruction: made.StopSignal) -> made.StopSignal:
         return _with(instruction, signal=self._word(instruction.signal))
+
+
+def _place(node: Node, text: str) -> tuple[Span, ...]:
+    """Where the word stands that could not be expanded."""
+    for word in (*node.flags, *node.arguments):
+        if text and text in word.value:
+            return node.span_of(word)
+    return node.whole_span
 
 
 def _with(instruction: _Made, **changes: object) -> _Made:

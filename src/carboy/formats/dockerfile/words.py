@@ -32,6 +32,9 @@ _END = ""
 class WordError(InvalidArgument):
     """A word that cannot be read, or a `${X:?}` that said no."""
 
+    word = ""
+    """The word as a whole, once it is known."""
+
 
 class Expansion(msgspec.Struct, frozen=True):
     """A word with its variables replaced."""
@@ -103,7 +106,9 @@ class Lexer:
             return self._until(_END, self._raw_escapes, words)
         except WordError as error:
             shown = text if len(text) <= 80 else text[:77] + "..."
-            raise WordError(f'failed to process "{shown}": {error}') from error
+            whole = WordError(f'failed to process "{shown}": {error}')
+            whole.word = text
+            raise whole from error
 
     def _grown(self, part: str) -> str:
         """Hold what a file of bounded size may become (`ENV A=$B$B`, again and again)."""
