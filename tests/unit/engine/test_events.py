@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ NETWORK = "62" * 32
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
-    return Database(str(tmp_path / "db"))
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database(str(tmp_path / "db"))
+    yield opened
+    opened.close()
 
 
 def publish_some(events: Events) -> None:
