@@ -18,8 +18,7 @@ Written by `python -m carboy.formats.dockerfile.lint.page`, from the table of ru
     carboy build --call=check,strict=true .
 
 **Warnings** are Docker's rules, by Docker's names and in its words. **Advice** is Carboy's own: it is
-shown, and
-what passes with Docker passes here; `strict=true` counts it as warnings.
+shown, and what passes with Docker passes here; `strict=true` counts it as warnings.
 
 A rule is left out with a line at the very top of the Dockerfile, or with a build argument that replaces it:
 
@@ -46,13 +45,13 @@ def _overview(title: str, rules: list[Rule]) -> str:
     lines = [f"## {title}\n", "| rule | |", "|---|---|"]
     for rule in rules:
         note = " (experimental)" if rule.experimental else ""
-        sentence = rule.sentence.replace("|", "\\|").replace("<", "\\<")
+        sentence = rule.sentence.replace("|", "\\|")
         lines.append(f"| [{rule.name}](#{rule.name.lower()}){note} | {sentence} |")
     return "\n".join(lines) + "\n"
 
 
 def _section(rule: Rule) -> str:
-    lines = [f"## {rule.name}\n", rule.sentence.replace("<", "\\<").rstrip(".") + ".\n", rule.why + "\n"]
+    lines = [f"## {rule.name}\n", rule.sentence.rstrip(".") + ".\n", rule.why + "\n"]
     if rule.ignore:
         lines.append(f"With `.dockerignore`:\n\n{_block('', rule.ignore)}")
     lines += ["Instead of\n", _block("dockerfile", rule.bad), "write\n", _block("dockerfile", rule.good)]
