@@ -112,8 +112,8 @@ UNDEFINED_VAR = Rule(
     name="UndefinedVar",
     sentence="Variables should be defined before their use",
     detail="Usage of undefined variable '${}'{}",
-    why="A variable that nothing sets is empty, and `rm -r $DIR/*` is then something else. (What a base image "
-    "sets is not known without fetching it: what popular images set counts as defined.)",
+    why="A variable that nothing sets is empty, and `rm -r $DIR/*` is then something else. (What a base "
+    "image sets is not known without fetching it: what popular images set counts as defined.)",
     bad="FROM scratch\nARG DIR_ASSETS=assets\nCOPY $DIR_ASSET /a\n",
     good="FROM scratch\nARG DIR_ASSETS=assets\nCOPY $DIR_ASSETS /a\n",
     link=_LINK + "undefined-var/",
