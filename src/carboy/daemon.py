@@ -150,6 +150,7 @@ def serve(
     """Start the spawner, build the engine, serve, and take everything down again."""
     from carboy.engine.monitors import ChannelLoop, Spawner
 
+    tls = _tls_context(settings, listeners)  # what can be wrong in it is told before anything is made
     loop = ChannelLoop()
     spawner = Spawner(loop, cgroup=f"{paths.cgroup_parent}/monitors")
     spawner.start()
@@ -162,7 +163,6 @@ def serve(
         from carboy.api.server import serve as serve_api
         from carboy.engine.assembly import Engine
 
-        tls = _tls_context(settings, listeners)
         serving = Serving(
             take_descriptor=take_descriptor,
             tls=tls,

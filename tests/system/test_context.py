@@ -91,7 +91,7 @@ def far(home: Home, client: Client, tmp_path: Path) -> Client:
         f"""#!/bin/sh
 echo "$@" >> {tmp_path}/ssh.log
 for last; do :; done
-export CARBOY_ROOT={home.root} CARBOY_RUN={home.run_directory} PATH={tmp_path}/far:$PATH
+export CARBOY_ROOT={home.root} CARBOY_RUN={home.run_directory} PATH={tmp_path}/far:/usr/bin:/bin
 exec sh -c "$last"
 """,
     )
@@ -121,8 +121,6 @@ def test_a_socket_of_ones_own_through_ssh(home: Home, far: Client) -> None:
 
 def test_the_far_side_may_have_docker_only(far: Client, tmp_path: Path) -> None:
     (tmp_path / "far" / "carboy").rename(tmp_path / "far" / "docker")
-    # nothing else on the far PATH is called carboy
-    assert subprocess.run(["sh", "-c", "command -v carboy"], capture_output=True).returncode
     assert IMAGE in far.text("-H", "ssh://lab", "images", "--format", "{{.Repository}}:{{.Tag}}")
 
 

@@ -364,7 +364,10 @@ def test_nothing_grows(own_daemon_quiet: Daemon) -> None:
     after = usage(daemon)
     for name in ("fds", "mounts", "groups", "links", "entries", "children"):
         # The kernel ends a network namespace, and with it a veth, after its last process has gone.
-        assert_eventually(lambda name=name: usage(daemon)[name] <= before[name])  # type: ignore[misc]
+        try:
+            assert_eventually(lambda name=name: usage(daemon)[name] <= before[name])  # type: ignore[misc]
+        except AssertionError as error:
+            raise AssertionError(f"{name}: {before}, now {usage(daemon)}") from error
     assert after["threads"] <= before["threads"] + 2
     assert (after["memory"] - before["memory"]) / CYCLES < 40 << 10, (before, after)
 
