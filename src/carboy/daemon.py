@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import ssl
 
     from carboy.api.listeners import Listener, Rules
+    from carboy.api.tls import Identity
     from carboy.engine.assembly import Engine
     from carboy.formats.settings.reading import Settings
 
@@ -150,7 +151,7 @@ def serve(
     """Start the spawner, build the engine, serve, and take everything down again."""
     from carboy.engine.monitors import ChannelLoop, Spawner
 
-    tls = _tls_context(settings, listeners)  # what can be wrong in it is told before anything is made
+    tls = _identity(settings, listeners)  # what can be wrong in it is told before anything is made
     loop = ChannelLoop()
     spawner = Spawner(loop, cgroup=f"{paths.cgroup_parent}/monitors")
     spawner.start()
@@ -210,9 +211,15 @@ def _ignore_hangups() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-def _tls_context(settings: Settings, listeners: list[Listener] | None) -> ssl.SSLContext | None:
-    if listeners is not None and not any(listener.tls for listener in listeners):
+def _identity(settings: Settings, listeners: list[Listener]) -> Identity | None:
+    if not any(listener.tls for listener in listeners):
         return None
+    from carboy.api.tls import Identity
+
+    return Identity(_tls_context(settings))
+
+
+def _tls_context(settings: Settings) -> ssl.SSLContext:
     from carboy.api.tls import server_context
 
     return server_context(
@@ -247,9 +254,7 @@ def _grace(settings: Settings) -> float:
     return float(seconds) if seconds >= 0 else 3600.0
 
 
-def _reload(
-    options: Options, settings: Settings, paths: Paths, engine: Engine, tls: ssl.SSLContext | None
-) -> None:
+def _reload(options: Options, settings: Settings, paths: Paths, engine: Engine, tls: Identity | None) -> None:
     """SIGHUP: read the file and the certificates again; wrong ones change nothing."""
     import logging
     import time
@@ -259,8 +264,7 @@ def _reload(
     try:
         fresh = options.load()
         if tls is not None:
-            _tls_context(settings, None)  # refuses before anything has changed
-            tls.load_cert_chain(settings.text("tlscert"), settings.text("tlskey"))
+            tls.context = _tls_context(settings)  # refuses before anything has changed
         changed, waiting = settings.adopt(fresh)
     except CarboyError as error:
         log.error("the settings were not reloaded, the old ones stay: %s", error)

@@ -10,7 +10,6 @@ import functools
 import logging
 import signal
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from carboy.api.failure import reply_to
 from carboy.api.listeners import BACKLOG, Listener
 from carboy.api.metrics import CONTENT_TYPE, Metrics
 from carboy.api.reply import Hijack, Reply, Streamed
-from carboy.api.tls import Terminator
+from carboy.api.tls import Identity, Terminator
 from carboy.api.web import hdrs, web
 from carboy.errors import Cancelled, InvalidArgument, PermissionDenied
 from carboy.formats.dockerapi.filters import Filters
@@ -49,7 +48,7 @@ class Serving:
     """How to serve, besides where and what."""
 
     take_descriptor: TakeDescriptor | None = None
-    tls: ssl.SSLContext | None = None
+    tls: Identity | None = None
     metrics: socket.socket | None = None
     reload: Callable[[], None] = _nothing
     grace: Callable[[], float] = lambda: 10.0
@@ -117,7 +116,7 @@ class Server:
         self._streaming: set[asyncio.Task[object]] = set()
         self._factories: list[web.Server] = []
 
-    async def listen(self, listener: Listener, tls: ssl.SSLContext | None = None) -> None:
+    async def listen(self, listener: Listener, tls: Identity | None = None) -> None:
         """Accept the connections of a listener."""
         loop = asyncio.get_running_loop()
         activities: dict[object, Activity] = {}
@@ -148,7 +147,7 @@ class Server:
 
         def terminate() -> asyncio.Protocol:
             assert tls is not None
-            return Terminator(tls, connect)
+            return Terminator(tls.context, connect)
 
         if listener.local:
             server: asyncio.AbstractServer = await loop.create_unix_server(

@@ -52,6 +52,18 @@ def server_context(*, authority: str, certificate: str, key: str, verify: bool) 
     return context
 
 
+class Identity:
+    """What the daemon shows and trusts now: a connection keeps the context of its beginning.
+
+    A context in use is never changed: between its certificate and its key a handshake would fail.
+    """
+
+    __slots__ = ("context",)
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.context = context
+
+
 def _no_password() -> str:
     raise ValueError("the key is encrypted: decrypt it")
 
