@@ -29,7 +29,13 @@ from support.certificates import Authority
 from support.daemon import IMAGE, REPOSITORY, Daemon, running_daemon
 from support.hijack import streams
 
-pytestmark = [pytest.mark.needs_root, pytest.mark.needs_network]
+pytestmark = [
+    pytest.mark.needs_root,
+    pytest.mark.needs_network,
+    # Clients of these tests leave TLS sockets to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 class Remote:
