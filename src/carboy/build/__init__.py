@@ -1,0 +1,19 @@
+"""The builder: a Dockerfile and its inputs become layers and an image.
+
+    BuildRequest ─▶ frontend ─▶ Graph of Operations ─▶ solver ─▶ layers ─▶ exporters
+                                                       │  ▲
+                                        key(inputs) ───┘  └── cache, or run(inputs)
+
+    request.py      what a build is asked for
+    graph.py        the operations and their graph: plain values that can be printed; start here
+    frontend/       a Dockerfile's plan and the configs of its bases to a graph, and to image configs
+    operation.py    what the solver knows of an operation: its ingredients, and how to run it
+    solver.py       runs what is not cached, several at once
+    operations/     one module for each operation
+    executor.py     what RUN needs of the engine (a Protocol)
+    progress.py     what is told while a build runs
+    cache.py, explain.py   results by key, and why a key differs from last time
+    exporters/      image, local, tar, oci, docker
+
+May import: `formats`, `linux`, `archive`, `store`, `registry`.
+"""

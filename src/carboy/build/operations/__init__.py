@@ -1,0 +1,1 @@
+"""One module for each operation of the graph; each has a Step."""
