@@ -36,6 +36,7 @@ class Paths:
         self.volumes = f"{self.root}/volumes"
         self.ingest = f"{self.root}/ingest"
         self.cache = f"{self.root}/cache"
+        self.build_cache_mounts = f"{self.cache}/mounts"
         self.daemon_lock = f"{self.root}/daemon.lock"
         self.daemon_log = f"{self.root}/daemon.log"
         self.socket = f"{self.run}/carboy.sock"
@@ -68,6 +69,7 @@ class Paths:
             (self.volumes, 0o711),
             (self.ingest, 0o700),
             (self.cache, 0o700),
+            (self.build_cache_mounts, 0o700),
             (self.run, 0o711),
             (self.containers_run, 0o700),
         ):

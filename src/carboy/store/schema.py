@@ -72,4 +72,53 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             document BLOB NOT NULL
         )""",
     ),
+    (
+        # What steps of builds gave: `layers` are DiffIDs with spaces between, on top of the first input's
+        # when `above`, else all there is.  A row without its layers is a miss.  `origin`: the digest of the
+        # imported cache that it came with, and that only those who name it believe; empty: made here.
+        """CREATE TABLE build_cache (
+            key TEXT PRIMARY KEY,
+            layers TEXT NOT NULL,
+            above INTEGER NOT NULL,
+            origin TEXT NOT NULL,
+            operation TEXT NOT NULL,
+            description TEXT NOT NULL,
+            parents TEXT NOT NULL,
+            size INTEGER NOT NULL,
+            created_at REAL NOT NULL,
+            last_used REAL NOT NULL,
+            uses INTEGER NOT NULL,
+            record BLOB NOT NULL
+        ) WITHOUT ROWID""",
+        # Compressed JSON by key: what a step depended on.  Kept as long as one of the others names the key.
+        "CREATE TABLE build_ingredients (key TEXT PRIMARY KEY, document BLOB NOT NULL)",
+        # The key that stood at a place of a Dockerfile last time.
+        """CREATE TABLE build_history (
+            place TEXT PRIMARY KEY,
+            key TEXT NOT NULL,
+            instruction TEXT NOT NULL,
+            built_at REAL NOT NULL
+        ) WITHOUT ROWID""",
+        "CREATE TABLE build_pruned (key TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID",
+        """CREATE TABLE build_records (
+            id TEXT PRIMARY KEY,
+            started_at REAL NOT NULL,
+            document BLOB NOT NULL
+        ) WITHOUT ROWID""",
+        """CREATE TABLE build_record_keys (
+            id TEXT NOT NULL REFERENCES build_records(id) ON DELETE CASCADE,
+            key TEXT NOT NULL,
+            PRIMARY KEY (id, key)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX build_record_keys_by_key ON build_record_keys(key)",
+        # `name` is a directory's below cache/mounts; `id` is a stranger's word, and never a path.
+        """CREATE TABLE cache_mounts (
+            name TEXT PRIMARY KEY,
+            id TEXT NOT NULL,
+            created_at REAL NOT NULL,
+            last_used REAL NOT NULL,
+            uses INTEGER NOT NULL,
+            filled INTEGER NOT NULL
+        ) WITHOUT ROWID""",
+    ),
 )

@@ -24,6 +24,15 @@ def get(db: Database, key: str) -> str | None:
     return None if row is None else str(row[0])
 
 
+def everything_of(path: str) -> list[tuple[str, str]]:
+    db = Database(path)
+    try:
+        with db.read() as connection:
+            return connection.execute("SELECT * FROM settings").fetchall()
+    finally:
+        db.close()
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> str:
     return str(tmp_path / "db.sqlite")
@@ -122,10 +131,8 @@ def test_a_damaged_page_is_corrupt(path: str) -> None:
     data = bytearray(Path(path).read_bytes())
     data[4096:] = b"\xa5" * (len(data) - 4096)
     Path(path).write_bytes(data)
-    db = Database(path)
-    with pytest.raises(Corrupt), db.read() as connection:
-        connection.execute("SELECT * FROM settings").fetchall()
-    db.close()
+    with pytest.raises(Corrupt):
+        everything_of(path)
 
 
 def test_a_newer_version_is_refused(path: str) -> None:

@@ -70,6 +70,7 @@ class ImageService:
         self._driver = driver
         self._clock = clock
         self._containers: Containers = NoContainers()
+        self._more_roots: builtins.list[Callable[[], builtins.list[Key]]] = []
         self.content = ContentStore(paths.blobs, paths.ingest)
         self.leases = Leases(database)
         self.leases.sweep()
@@ -79,6 +80,10 @@ class ImageService:
     def set_containers(self, containers: Containers) -> None:
         """Join the containers, which are made after the images."""
         self._containers = containers
+
+    def add_roots(self, roots: Callable[[], builtins.list[Key]]) -> None:
+        """Have the collector ask `roots`, too, what must stay."""
+        self._more_roots.append(roots)
 
     def collect(self, candidates: builtins.list[Key] | None = None) -> builtins.list[Key]:
         """Delete what nothing needs; without candidates in the whole store, as at the daemon's start."""
@@ -318,7 +323,9 @@ class ImageService:
 
     def _roots(self) -> tuple[builtins.list[Key], Mapping[Key, builtins.list[Key]]]:
         roots, references = self.records.roots()
-        return [*roots, *(key for use in self._uses() for key in use.needs())], references
+        used = [key for use in self._uses() for key in use.needs()]
+        more = [key for others in self._more_roots for key in others()]
+        return [*roots, *used, *more], references
 
     @contextmanager
     def _making(self) -> Iterator[_Making]:
