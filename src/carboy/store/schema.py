@@ -121,4 +121,16 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             filled INTEGER NOT NULL
         ) WITHOUT ROWID""",
     ),
+    (
+        # What a server said of a file that it was asked for, so that it can say "not modified" next time.
+        # `id` is the digest of the whole address: one with credentials is never kept.
+        """CREATE TABLE build_downloads (
+            id TEXT PRIMARY KEY,
+            etag TEXT NOT NULL,
+            modified TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            size INTEGER NOT NULL,
+            used_at REAL NOT NULL
+        ) WITHOUT ROWID""",
+    ),
 )
