@@ -1,8 +1,7 @@
 """How much space things take: `GET /system/df`, `ps --size`.
 
 Sizes are Docker's: the bytes of all files, each inode once, without directories.  Trees are
-walked by descriptors, one directory at a time, so that no link leads out of them and hostile
-depths cost nothing; several trees at once, in threads of their own.
+walked by descriptors (linux/treesize.py), several at once, in threads of their own.
 """
 
 from __future__ import annotations
@@ -15,13 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from carboy.errors import InvalidArgument
 from carboy.formats.dockerapi.filters import Filters
 from carboy.formats.dockerapi.system import DiskUsage
-from carboy.linux.paths import (
-    RESOLVE_BENEATH,
-    RESOLVE_NO_MAGICLINKS,
-    RESOLVE_NO_SYMLINKS,
-    RESOLVE_NO_XDEV,
-    openat2,
-)
+from carboy.linux.treesize import directory_size as directory_size
 
 if TYPE_CHECKING:
     from carboy.engine.containers.document import Container
@@ -31,64 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 KINDS = ("container", "image", "volume", "build-cache")
-_RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_LONGEST = 4000
-"""Bytes of a path: the kernel takes 4095.  What lies deeper was made to be a nuisance and counts nothing."""
 _AT_ONCE = 4
-
-
-def directory_size(path: str) -> int:
-    """Bytes of the files below `path`; 0 when it is not there."""
-    try:
-        root = os.open(path, _DIRECTORY)
-    except OSError:
-        return 0
-    try:
-        return _walk(root)
-    finally:
-        os.close(root)
-
-
-def _walk(root: int) -> int:
-    total = 0
-    linked: set[tuple[int, int]] = set()
-    pending = [b"."]
-    while pending:
-        here = pending.pop()
-        try:
-            directory = openat2(root, here, _DIRECTORY, resolve=_RESOLVE)
-        except OSError:
-            continue  # it went meanwhile, or is a mount
-        try:
-            with os.scandir(directory) as entries:
-                for entry in entries:
-                    total += _entry_size(entry, here, pending, linked)
-        except OSError:
-            continue
-        finally:
-            os.close(directory)
-    return total
-
-
-def _entry_size(
-    entry: os.DirEntry[str], here: bytes, pending: list[bytes], linked: set[tuple[int, int]]
-) -> int:
-    try:
-        if entry.is_dir(follow_symlinks=False):
-            path = here + b"/" + os.fsencode(entry.name)
-            if len(path) < _LONGEST:
-                pending.append(path)
-            return 0
-        status = entry.stat(follow_symlinks=False)
-    except OSError:
-        return 0
-    if status.st_nlink > 1:
-        inode = (status.st_dev, status.st_ino)
-        if inode in linked:
-            return 0
-        linked.add(inode)
-    return status.st_size
 
 
 def log_size(path: str) -> int:
