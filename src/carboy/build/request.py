@@ -55,6 +55,8 @@ class CacheLocation:
 
     type: str
     attributes: Mapping[str, str] = field(default_factory=dict)
+    directory: int = -1
+    """Of type local: a descriptor of it (the holder closes it)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
