@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("src", "tests")]
 
-from support.monitor import PlainContainer, fork_monitor  # noqa: E402 - after the path is set
+from support.monitor import Monitors, PlainContainer  # noqa: E402 - after the path is set
 
 LINES = 64 * 8192
 SCRIPT = f"yes {'x' * 127} | head -n {LINES}"
@@ -32,7 +32,7 @@ def pss(pid: int) -> float:
 
 def measure(directory: Path) -> dict[str, float]:
     """One run: seconds from start to exit, and the memory of the waiting monitor."""
-    client, pid = fork_monitor(directory, PlainContainer(["/bin/sh", "-c", SCRIPT]))
+    client, pid = Monitors(directory).fork(PlainContainer(["/bin/sh", "-c", SCRIPT]))
     client.event("created")
     memory = pss(pid)
     begin = time.perf_counter()

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from carboy.formats import spawner as protocol
 from carboy.runtime.monitor.program import Program
 from carboy.runtime.monitor.supervisor import Monitor
 
 Message = dict[str, Any]
+
+PATIENCE = 40.0
+"""Seconds for what a loaded machine does late; nothing that passes waits for them."""
 
 
 class PlainContainer:
@@ -144,7 +151,7 @@ class MonitorClient:
 
     def attach(self, **fields: Any) -> socket.socket:
         ours, theirs = socket.socketpair()
-        ours.settimeout(10)
+        ours.settimeout(PATIENCE)
         with theirs:
             options = {"stdin": True, "stdout": True, "stderr": True, **fields}
             self.request("attach", theirs.fileno(), **options)
@@ -152,32 +159,71 @@ class MonitorClient:
         return ours
 
 
-def fork_monitor(
-    tmp_path: Any, container: PlainContainer, launch: Message | None = None
-) -> tuple[MonitorClient, int]:
-    """(client, pid of the monitor); the caller reaps it."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.settimeout(10)
-    bundle, run = tmp_path / "bundle", tmp_path / "run"
-    bundle.mkdir(exist_ok=True)
-    run.mkdir(exist_ok=True, mode=0o700)
-    options = {"log": {"driver": "json-file", "path": str(bundle / "log")}, **(launch or {})}
-    request = protocol.monitor_request(
-        container_id="c" * 64, bundle=str(bundle), run_directory=str(run), launch=options, has_rootfs=False
-    )
-    pid = os.fork()
-    if pid == 0:
-        try:
-            ours.close()
-            signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-            channel = theirs.detach()
-            import _socket
+class Monitors:
+    """The monitors of one test: see the fixture `monitors`."""
 
-            Monitor(request, _socket.socket(fileno=channel), container).live()  # type: ignore[arg-type]  # same face
-        finally:
-            os._exit(0)
-    theirs.close()
-    return MonitorClient(ours), pid
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._clients: list[MonitorClient] = []
+        self._pids: list[int] = []
+
+    def fork(self, container: PlainContainer, launch: Message | None = None) -> tuple[MonitorClient, int]:
+        """(client, pid of the monitor); the caller ends and reaps it."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        bundle, run = self.path / "bundle", self.path / "run"
+        bundle.mkdir(exist_ok=True)
+        run.mkdir(exist_ok=True, mode=0o700)
+        options = {"log": {"driver": "json-file", "path": str(bundle / "log")}, **(launch or {})}
+        request = protocol.monitor_request(
+            container_id="c" * 64,
+            bundle=str(bundle),
+            run_directory=str(run),
+            launch=options,
+            has_rootfs=False,
+        )
+        pid = os.fork()
+        if pid == 0:
+            try:
+                ours.close()
+                signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+                channel = theirs.detach()
+                import _socket
+
+                Monitor(request, _socket.socket(fileno=channel), container).live()  # type: ignore[arg-type]  # same face
+            finally:
+                os._exit(0)
+        theirs.close()
+        for fd in container.gate:
+            os.close(fd)
+        self._pids.append(pid)
+        return self.client(ours), pid
+
+    def client(self, connection: socket.socket) -> MonitorClient:
+        """A client of a connection, which is closed with the test."""
+        connection.settimeout(PATIENCE)
+        self._clients.append(MonitorClient(connection))
+        return self._clients[-1]
+
+    def close(self) -> None:
+        """After the test, however it went: nothing of it is left in this process or on the machine."""
+        for client in self._clients:
+            for one in (client.socket, *client.attached):
+                one.close()
+        for pid in self._pids:
+            with contextlib.suppress(ChildProcessError):
+                if os.waitpid(pid, os.WNOHANG)[0] == 0:  # a test that failed
+                    programs = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+                    for victim in (*map(int, programs), pid):
+                        os.kill(victim, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+
+
+@pytest.fixture
+def monitors(tmp_path: Path) -> Iterator[Monitors]:
+    """Makes monitors in the test's directory; whatever the test leaves of them is ended and closed."""
+    made = Monitors(tmp_path)
+    yield made
+    made.close()
 
 
 def read_all(connection: socket.socket) -> bytes:
@@ -188,7 +234,7 @@ def read_all(connection: socket.socket) -> bytes:
     return b"".join(pieces)
 
 
-def wait_gone(pid: int, seconds: float = 5.0) -> int:
+def wait_gone(pid: int, seconds: float = PATIENCE) -> int:
     """Reap a child within a time."""
     pidfd = os.pidfd_open(pid)
     try:

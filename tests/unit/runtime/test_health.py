@@ -5,15 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from carboy.runtime.monitor.health import Health
+from carboy.runtime.monitor.loop import Loop
+from carboy.runtime.monitor.program import Program
 from support.commands import until
-from support.monitor import Message, MonitorClient, PlainContainer, fork_monitor
+from support.monitor import PATIENCE, Message, MonitorClient, Monitors, PlainContainer
 
 
 def start(
-    tmp_path: Path, script: str, *, main: str = "exec sleep 100", **plan: Any
+    monitors: Monitors, script: str, *, main: str = "exec sleep 100", **plan: Any
 ) -> tuple[MonitorClient, int]:
     container = PlainContainer(["/bin/sh", "-c", main])
     health = {
@@ -25,9 +31,7 @@ def start(
         "retries": 2,
         **plan,
     }
-    client, pid = fork_monitor(tmp_path, container, {"health": health})
-    for fd in container.gate:
-        os.close(fd)
+    client, pid = monitors.fork(container, {"health": health})
     client.event("created")
     client.request("start")
     return client, pid
@@ -40,9 +44,9 @@ def finish(client: MonitorClient, pid: int) -> Message:
     return exited
 
 
-def test_starting_healthy_unhealthy(tmp_path: Path) -> None:
+def test_starting_healthy_unhealthy(tmp_path: Path, monitors: Monitors) -> None:
     flag = tmp_path / "flag"
-    client, pid = start(tmp_path, f"echo out; echo err >&2; test -e {flag}", interval=0.1)
+    client, pid = start(monitors, f"echo out; echo err >&2; test -e {flag}", interval=0.1)
     assert client.request("state")["state"]["health"]["status"] == "starting"
     exec_id = client.event("probe")["exec_id"]
     first = client.event("health")
@@ -67,8 +71,8 @@ def test_starting_healthy_unhealthy(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "bundle" / "exit.json").read_text())["health"] == exited["health"]
 
 
-def test_failures_in_the_start_period_do_not_count(tmp_path: Path) -> None:
-    client, pid = start(tmp_path, "exit 1", start_period=0.6, interval=0.3)
+def test_failures_in_the_start_period_do_not_count(monitors: Monitors) -> None:
+    client, pid = start(monitors, "exit 1", start_period=0.6, interval=0.3)
     assert client.event("health")["failing_streak"] == 0
     while not (found := client.event("health"))["failing_streak"]:
         pass
@@ -76,10 +80,10 @@ def test_failures_in_the_start_period_do_not_count(tmp_path: Path) -> None:
     finish(client, pid)
 
 
-def test_a_time_out_kills_the_probe_and_what_it_started(tmp_path: Path) -> None:
+def test_a_time_out_kills_the_probe_and_what_it_started(tmp_path: Path, monitors: Monitors) -> None:
     mark = tmp_path / "child"
     script = f"echo begun; sleep 97 & echo $! > {mark}; wait"
-    client, pid = start(tmp_path, script, timeout=0.3, retries=1)
+    client, pid = start(monitors, script, timeout=0.3, retries=1)
     found = client.event("health")
     assert found["result"]["exit_code"] == -1
     assert found["result"]["output"] == "Health check exceeded timeout (300ms): begun\n"
@@ -99,11 +103,11 @@ def group_kill() -> bool:
     return (int(release[0]), int(release[1].partition("-")[0])) >= (6, 9)
 
 
-def test_output_is_bounded_and_any_bytes_do(tmp_path: Path) -> None:
-    client, pid = start(tmp_path, "head -c 3000000 /dev/zero | tr '\\0' 'x'; exit 0")
+def test_output_is_bounded_and_any_bytes_do(monitors: Monitors) -> None:
+    client, pid = start(monitors, "head -c 3000000 /dev/zero | tr '\\0' 'x'; exit 0")
     assert client.event("health")["result"]["output"] == "x" * 4096 + "..."
     finish(client, pid)
-    client, pid = start(tmp_path, "head -c 4096 /dev/zero | tr '\\0' '\\377'", interval=0.01)
+    client, pid = start(monitors, "head -c 4096 /dev/zero | tr '\\0' '\\377'", interval=0.01)
     for _ in range(7):
         output = client.event("health")["result"]["output"]
         assert output == "\ufffd" * 4096
@@ -111,16 +115,18 @@ def test_output_is_bounded_and_any_bytes_do(tmp_path: Path) -> None:
     assert len(finish(client, pid)["health"]["log"]) == 5
 
 
-def test_a_probe_that_leaves_something_behind_does_not_hold_the_next(tmp_path: Path) -> None:
+def test_a_probe_that_leaves_something_behind_does_not_hold_the_next(
+    tmp_path: Path, monitors: Monitors
+) -> None:
     mark = tmp_path / "left"
-    client, pid = start(tmp_path, f"test -e {mark} || {{ setsid sleep 96 & echo $! > {mark}; }}; echo ok")
+    client, pid = start(monitors, f"test -e {mark} || {{ setsid sleep 96 & echo $! > {mark}; }}; echo ok")
     assert [client.event("health")["result"]["output"] for _ in range(3)] == ["ok\n"] * 3
     finish(client, pid)
     os.kill(int(mark.read_text()), 9)
 
 
-def test_a_paused_container_is_not_probed(tmp_path: Path) -> None:
-    client, pid = start(tmp_path, "true", interval=0.05)
+def test_a_paused_container_is_not_probed(monitors: Monitors) -> None:
+    client, pid = start(monitors, "true", interval=0.05)
     client.event("health")
     client.request("pause")
     state = client.request("state")["state"]["health"]
@@ -132,25 +138,45 @@ def test_a_paused_container_is_not_probed(tmp_path: Path) -> None:
     except TimeoutError:
         message = {}
     assert message == {}
-    client.socket.settimeout(10)
+    client.socket.settimeout(PATIENCE)
     client.request("resume")
     found = client.event("health")
     assert (found["status"], found["changed"]) == ("healthy", True)
     finish(client, pid)
 
 
-def test_the_end_of_the_container_in_the_middle_of_a_probe(tmp_path: Path) -> None:
-    client, pid = start(tmp_path, "exec sleep 95", timeout=90)
+def test_the_end_of_the_container_in_the_middle_of_a_probe(monitors: Monitors) -> None:
+    client, pid = start(monitors, "exec sleep 95", timeout=90)
     client.event("probe")
     exited = finish(client, pid)
     assert exited["health"]["log"] == []
 
 
-def test_without_a_health_check_there_is_no_timer(tmp_path: Path) -> None:
+def test_a_probe_that_leads_no_group_yet_is_killed_as_well() -> None:
+    """A child between its fork and its setsid: the kernel finds no group by its pidfd."""
+    probe = Program(os.fork(), -1)
+    if probe.pid == 0:
+        signal.pause()
+        os._exit(0)
+    try:
+        probe.pidfd = os.pidfd_open(probe.pid)
+        plan = {"args": ["true"], "interval": 0, "start_interval": 0, "start_period": 0, "timeout": 90}
+        loop = Loop()
+        health = Health(loop, plan, lambda _: probe, lambda _, **fields: None)
+        health.begin()
+        loop.step()
+        health.end()
+        with pytest.raises(ChildProcessError):
+            os.waitpid(probe.pid, os.WNOHANG)
+    finally:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(probe.pid, 9)
+            os.waitpid(probe.pid, 0)
+
+
+def test_without_a_health_check_there_is_no_timer(monitors: Monitors) -> None:
     container = PlainContainer(["/bin/sh", "-c", "exit 0"])
-    client, pid = fork_monitor(tmp_path, container)
-    for fd in container.gate:
-        os.close(fd)
+    client, pid = monitors.fork(container)
     client.event("created")
     client.request("start")
     assert "health" not in client.event("exited")

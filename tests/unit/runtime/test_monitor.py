@@ -16,16 +16,14 @@ from carboy.formats.spawner import StepError
 from carboy.runtime.monitor import detach
 from carboy.runtime.monitor.log import JsonFile
 from carboy.runtime.monitor.loop import READ, Loop
-from support.monitor import MonitorClient, PlainContainer, fork_monitor, read_all
+from support.monitor import MonitorClient, Monitors, PlainContainer, read_all
 
 
 def start(
-    tmp_path: Path, script: str, *, terminal: bool = False, stdin: bool = False, **launch: Any
+    monitors: Monitors, script: str, *, terminal: bool = False, stdin: bool = False, **launch: Any
 ) -> tuple[MonitorClient, int]:
     container = PlainContainer(["/bin/sh", "-c", script], terminal=terminal, stdin=stdin)
-    client, pid = fork_monitor(tmp_path, container, launch)
-    for fd in container.gate:
-        os.close(fd)
+    client, pid = monitors.fork(container, launch)
     client.event("created")
     return client, pid
 
@@ -42,8 +40,8 @@ def streams(data: bytes) -> dict[int, bytes]:
     return found
 
 
-def test_a_program_runs_is_logged_and_its_end_is_told(tmp_path: Path) -> None:
-    client, pid = start(tmp_path, "echo out; echo err >&2; printf tail; exit 7")
+def test_a_program_runs_is_logged_and_its_end_is_told(tmp_path: Path, monitors: Monitors) -> None:
+    client, pid = start(monitors, "echo out; echo err >&2; printf tail; exit 7")
     client.request("start")
     exited = client.event("exited")
     assert exited["exit_code"] == 7
@@ -58,8 +56,8 @@ def test_a_program_runs_is_logged_and_its_end_is_told(tmp_path: Path) -> None:
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_several_clients_see_the_same_and_input_ends_with_the_client(tmp_path: Path) -> None:
-    client, pid = start(tmp_path, "cat; echo done >&2", stdin=True, stdin_once=True)
+def test_several_clients_see_the_same_and_input_ends_with_the_client(monitors: Monitors) -> None:
+    client, pid = start(monitors, "cat; echo done >&2", stdin=True, stdin_once=True)
     first = client.attach()
     second = client.attach(stdin=False)
     client.request("start")
@@ -71,9 +69,11 @@ def test_several_clients_see_the_same_and_input_ends_with_the_client(tmp_path: P
     client.end(pid)
 
 
-def test_a_lot_of_output_arrives_whole_at_the_log_and_a_slow_client(tmp_path: Path) -> None:
+def test_a_lot_of_output_arrives_whole_at_the_log_and_a_slow_client(
+    tmp_path: Path, monitors: Monitors
+) -> None:
     client, pid = start(
-        tmp_path, "i=0; while [ $i -lt 300 ]; do echo $i; i=$((i+1)); done; head -c 8000000 /dev/zero"
+        monitors, "i=0; while [ $i -lt 300 ]; do echo $i; i=$((i+1)); done; head -c 8000000 /dev/zero"
     )
     slow = client.attach(stdin=False)
     client.request("start")
@@ -83,8 +83,8 @@ def test_a_lot_of_output_arrives_whole_at_the_log_and_a_slow_client(tmp_path: Pa
     client.end(pid)
 
 
-def test_signals_terminal_size_and_detach_keys(tmp_path: Path) -> None:
-    client, pid = start(tmp_path, "stty size; read x; echo got $x; exec sleep 100", terminal=True)
+def test_signals_terminal_size_and_detach_keys(monitors: Monitors) -> None:
+    client, pid = start(monitors, "stty size; read x; echo got $x; exec sleep 100", terminal=True)
     attached = client.attach()
     client.request("resize", rows=31, cols=97)
     client.request("start")
@@ -102,8 +102,8 @@ def test_signals_terminal_size_and_detach_keys(tmp_path: Path) -> None:
     client.end(pid)
 
 
-def test_exec_has_streams_of_its_own_and_its_code_is_remembered(tmp_path: Path) -> None:
-    client, pid = start(tmp_path, "exec sleep 100")
+def test_exec_has_streams_of_its_own_and_its_code_is_remembered(tmp_path: Path, monitors: Monitors) -> None:
+    client, pid = start(monitors, "exec sleep 100")
     client.request("start")
     ours, theirs = socket.socketpair()
     client.attached.append(ours)
@@ -123,8 +123,8 @@ def test_exec_has_streams_of_its_own_and_its_code_is_remembered(tmp_path: Path) 
     client.end(pid)
 
 
-def test_bad_packets_do_no_harm_and_a_later_daemon_connects(tmp_path: Path) -> None:
-    client, pid = start(tmp_path, "exec sleep 100")
+def test_bad_packets_do_no_harm_and_a_later_daemon_connects(tmp_path: Path, monitors: Monitors) -> None:
+    client, pid = start(monitors, "exec sleep 100")
     client.request("start")
     client.socket.send(b"\xff\xfe")
     assert client.receive()["error"]["category"] == "Corrupt"
@@ -134,8 +134,7 @@ def test_bad_packets_do_no_harm_and_a_later_daemon_connects(tmp_path: Path) -> N
     client.socket.close()
     again = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     again.connect(str(tmp_path / "run" / "monitor.sock"))
-    again.settimeout(10)
-    later = MonitorClient(again)
+    later = monitors.client(again)
     hello = later.request("hello")
     assert (hello["version"], hello["state"]["status"]) == (1, "running")
     later.request("signal", signal=9)
@@ -143,8 +142,8 @@ def test_bad_packets_do_no_harm_and_a_later_daemon_connects(tmp_path: Path) -> N
     later.end(pid)
 
 
-def test_a_container_that_nobody_can_start_ends_with_its_daemon(tmp_path: Path) -> None:
-    client, pid = start(tmp_path, "exec sleep 100")
+def test_a_container_that_nobody_can_start_ends_with_its_daemon(tmp_path: Path, monitors: Monitors) -> None:
+    client, pid = start(monitors, "exec sleep 100")
     client.socket.close()
     client.end(pid)
     assert not (tmp_path / "bundle" / "exit.json").exists()
@@ -166,8 +165,8 @@ def test_rotation_keeps_max_file_files_and_whole_lines(tmp_path: Path) -> None:
     assert lines == [b"line %d" % number for number in range(100 - len(lines), 100)]
 
 
-def test_a_log_that_was_renamed_is_opened_anew_on_request(tmp_path: Path) -> None:
-    client, pid = start(tmp_path, "read x; echo one; read x; echo two", stdin=True, stdin_once=True)
+def test_a_log_that_was_renamed_is_opened_anew_on_request(tmp_path: Path, monitors: Monitors) -> None:
+    client, pid = start(monitors, "read x; echo one; read x; echo two", stdin=True, stdin_once=True)
     attached = client.attach(stderr=False)
     client.request("start")
     attached.sendall(b"\n")
@@ -202,9 +201,9 @@ def test_a_log_that_cannot_be_opened_anew_goes_on(tmp_path: Path) -> None:
     os.close(reader)
 
 
-def test_a_full_disk_costs_the_log_only_and_is_told(tmp_path: Path) -> None:
+def test_a_full_disk_costs_the_log_only_and_is_told(monitors: Monitors) -> None:
     options = {"driver": "json-file", "path": "/dev/full"}
-    client, pid = start(tmp_path, "read x; echo one; exit 3", stdin=True, stdin_once=True, log=options)
+    client, pid = start(monitors, "read x; echo one; exit 3", stdin=True, stdin_once=True, log=options)
     attached = client.attach(stderr=False)
     client.request("start")
     attached.sendall(b"\n")

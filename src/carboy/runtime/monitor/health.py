@@ -190,12 +190,13 @@ class Health:
 
     @staticmethod
     def _kill(probe: Probe) -> None:
-        """The probe and what it has started, where the kernel can address the group by a pidfd (6.9)."""
+        """The probe and what it has started, where the kernel can address the group by a pidfd (6.9).
+
+        ESRCH for the group says that it leads none (before its setsid, or a zombie), not that it has ended.
+        """
         for flags in (process.PIDFD_SIGNAL_PROCESS_GROUP, 0):
             try:
                 process.pidfd_send_signal(probe.program.pidfd, KILL, flags)
-            except ProcessLookupError:
-                return
             except OSError:
                 continue
             return
