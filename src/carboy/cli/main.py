@@ -6,6 +6,7 @@ docs/design/0005-command-line.md before adding one.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # typeshed knows only `signal`, which costs 6 ms
 import os
 import sys
 
@@ -38,7 +39,31 @@ LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 def main() -> None:
     """Run the command line and leave: never returns."""
+    sys.unraisablehook = _unraisable
     os._exit(run(sys.argv[1:]))
+
+
+def _unraisable(ignored: sys.UnraisableHookArgs) -> None:
+    """A signal's exception that struck in a callback of the interpreter comes again, a little later.
+
+    An import's lock is one: ctrl-C would be lost there, and its traceback printed.
+    """
+    lost = ignored.exc_value
+    if not isinstance(lost, KeyboardInterrupt):
+        sys.__unraisablehook__(ignored)
+        return
+
+    def again(_number: int, _frame: object) -> None:
+        raise lost
+
+    _signal.signal(_signal.SIGALRM, again)
+    _signal.setitimer(_signal.ITIMER_REAL, 0.001)
+
+
+def _interruptible() -> None:
+    """From here on ctrl-C is an exception: commands have terminals and files to put in order."""
+    if _signal.getsignal(_signal.SIGINT) == _signal.SIG_DFL:  # see bin/carboy
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
 
 
 def run(arguments: list[str]) -> int:
@@ -131,6 +156,7 @@ def _dispatch(name: str, rest: list[str], options: Parsed) -> int:
     if session.settings.data:
         _fill_in(name, command, parsed, session)
     try:
+        _interruptible()
         code: int = command.main(session, parsed)
     except Unavailable as error:
         if session.context == "default":
