@@ -17,7 +17,6 @@ from carboy.engine.images.changes import apply_changes
 from carboy.engine.images.loading import Archive, PlannedImage, PlannedLayer, plan_archive
 from carboy.engine.images.records import ImageRecord, ImageRecords
 from carboy.engine.images.removing import Remover
-from carboy.engine.images.saving import Sink
 from carboy.engine.images.sources import Source, plain_reader, seekable
 from carboy.engine.images.users import ContainerImage, Containers, ContainerUse, NoContainers
 from carboy.errors import Corrupt, InvalidArgument, Malformed
@@ -33,6 +32,7 @@ from carboy.formats.dockerapi.images import (
 )
 from carboy.formats.dockerapi.progress import ProgressDetail, ProgressMessage
 from carboy.formats.reference import Reference, parse, parse_repository
+from carboy.store.archiveout import Sink
 from carboy.store.content import ContentStore, storage_error
 from carboy.store.gc import BLOB, LAYER, Collector, Key
 from carboy.store.layers import Layer, LayerStore
