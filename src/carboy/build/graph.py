@@ -60,6 +60,7 @@ class Git(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     keep_git_dir: bool = False
     checksum: str = ""
     """A commit that it must be, or empty."""
+    submodules: bool = True
 
 
 class FileSource(msgspec.Struct, frozen=True, kw_only=True):
