@@ -61,7 +61,6 @@ class Git(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     checksum: str = ""
     """A commit that it must be, or empty."""
     submodules: bool = True
-    submodules: bool = True
 
 
 class FileSource(msgspec.Struct, frozen=True, kw_only=True):
