@@ -322,6 +322,15 @@ def _needs(
                     yield Need(number, found, place)
 
 
+def needs_of(
+    instructions: tuple[AnyInstruction, ...], made: Plan, contexts: Sequence[str]
+) -> tuple[Need, ...]:
+    """What the instructions need that an image's ONBUILD adds to a stage; raises DockerfileError."""
+    known = {stage.name: stage.index for stage in made.stages if stage.name}
+    names = frozenset(context.lower() for context in contexts)
+    return tuple(_needs(instructions, known, len(made.stages), names))
+
+
 def _origin(
     unsafe_name: str, known: Mapping[str, int], count: int, contexts: frozenset[str]
 ) -> Origin | None:

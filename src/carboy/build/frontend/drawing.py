@@ -1,0 +1,358 @@
+"""Stages to vertices: one plan for each platform and target, on one graph.
+
+    1. read the triggers of the base images: they may need stages that nothing else does
+    2. draw the stages that are needed, in the order of the file: a stage stands above those that need it
+    3. a Target for the stage that is wanted
+
+What is the same on several platforms, or for several targets, is drawn once: the vertices see to it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from carboy.build.frontend import naming
+from carboy.build.frontend.addresses import redacted
+from carboy.build.frontend.bases import SPECIAL, Contexts, Ground, Images, add_scratch, platform_of
+from carboy.build.frontend.copying import draw_add, draw_copy
+from carboy.build.frontend.draft import Draft
+from carboy.build.frontend.inputs import BaseImage, Bases, FrontendRequest
+from carboy.build.frontend.onbuild import blamed, read_triggers
+from carboy.build.frontend.platforms import normalized
+from carboy.build.frontend.running import draw_run
+from carboy.build.frontend.settings import set_config
+from carboy.build.frontend.stagestate import StageState, add_context, new_config
+from carboy.build.frontend.vertices import Place, Vertices
+from carboy.build.graph import Directory, Graph, Target
+from carboy.errors import InvalidArgument
+from carboy.formats.dockerapi.images import ImageConfig
+from carboy.formats.dockerfile import instructions as made
+from carboy.formats.dockerfile.instructions import AnyInstruction
+from carboy.formats.dockerfile.scope import Scope
+from carboy.formats.dockerfile.source import DockerfileError, suggestion
+from carboy.formats.dockerfile.stages import (
+    Document,
+    Need,
+    Origin,
+    Platforms,
+    Stage,
+    needs_of,
+    plan,
+)
+from carboy.formats.oci import ImageDocument
+
+__all__ = ["BaseImage", "Bases", "FrontendRequest", "draw", "wanted_images"]
+
+_BUILT_IN = re.compile(r"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?::[^@/]+)?(?:@sha256:[0-9a-f]+)?")
+_LAYERED = (made.Run, made.Copy, made.Add, made.Workdir)
+_EPOCH = "SOURCE_DATE_EPOCH"
+
+
+def draw(document: Document, plan_request: FrontendRequest, bases: Bases) -> Graph:
+    """The graph of a build; raises DockerfileError, and what `bases` raises."""
+    request = plan_request
+    vertices = Vertices()
+    images = Images(bases, vertices)
+    targets: list[Target] = []
+    unconsumed: set[str] | None = None
+    for draft in _drafts(document, request, vertices, images):
+        triggers = _read_triggers(draft)
+        for index in sorted(triggers):
+            draft.states[index] = _draw_stage(draft, draft.plan.stages[index], triggers[index])
+        targets += [_target(draft, index) for index in draft.plan.targets]
+        left = set(draft.plan.unconsumed) - _declared(triggers)
+        unconsumed = left if unconsumed is None else unconsumed & left
+    return Graph(
+        vertices=vertices.all(),
+        targets=tuple(targets),
+        warnings=_warnings(document, request, sorted(unconsumed or ())),
+    )
+
+
+def wanted_images(document: Document, request: FrontendRequest) -> tuple[tuple[str, str], ...]:
+    """(reference, platform) of the images that a build needs: to resolve them at once, before `draw`.
+
+    What the triggers of a base image bring is not among them.
+    """
+    found: dict[tuple[str, str], None] = {}
+    contexts = Contexts(request)
+    for draft in _drafts(document, request, Vertices(), None):
+        for index in draft.plan.reachable:
+            stage = draft.plan.stages[index]
+            image = contexts.ground(stage.base).image
+            if image:
+                found[image, _platform(draft, stage)] = None
+            for need in stage.needs:
+                image = contexts.ground(need.origin).image
+                if image:
+                    found[image, draft.platform] = None
+    return tuple(found)
+
+
+def _drafts(
+    document: Document, request: FrontendRequest, vertices: Vertices, images: Images | None
+) -> Iterator[Draft]:
+    given = dict(request.arguments)
+    if request.epoch is not None:
+        given[_EPOCH] = str(request.epoch)
+    contexts = Contexts(request)
+    host = normalized(request.host_platform)
+    for platform in [normalized(each) for each in request.platforms] or [""]:
+        for target in request.targets or ("",):
+            made_plan = plan(
+                document,
+                arguments=given,
+                platforms=Platforms(build=host, target=platform or host),
+                targets=(target,) if target else (),
+                contexts=contexts.names,
+            )
+            yield Draft(
+                request=request,
+                given=given,
+                plan=made_plan,
+                escape=document.file.escape,
+                platform=platform,
+                vertices=vertices,
+                images=images or Images(_NoBases(), vertices),
+                contexts=contexts,
+            )
+
+
+class _NoBases:
+    """Where nothing is resolved."""
+
+    def resolve(self, reference: str, platform: str) -> BaseImage:
+        raise NotImplementedError(f"{reference} {platform}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Triggers:
+    """What a base image's ONBUILD puts in front of a stage."""
+
+    instructions: tuple[AnyInstruction, ...] = ()
+    texts: tuple[str, ...] = ()
+    needs: tuple[Need, ...] = ()
+
+
+def _read_triggers(draft: Draft) -> dict[int, _Triggers]:
+    """The stages that are needed, each with its triggers."""
+    found: dict[int, _Triggers] = {}
+    waiting = list(draft.plan.targets)
+    while waiting:
+        index = waiting.pop()
+        if index in found or index < 0:
+            continue
+        stage = draft.plan.stages[index]
+        found[index] = _triggers_of(draft, stage)
+        waiting.append(stage.base.stage)
+        for need in (*stage.needs, *found[index].needs):
+            waiting.append(need.origin.stage)
+    return found
+
+
+def _triggers_of(draft: Draft, stage: Stage) -> _Triggers:
+    image = draft.contexts.ground(stage.base).image
+    if not image or _is_replaced(stage):
+        return _Triggers()
+    base = draft.images.resolve(image, _platform(draft, stage), stage.start.node)
+    texts = tuple(base.document.config.on_build)
+    instructions = read_triggers(texts, stage.start)
+    try:
+        needs = needs_of(instructions, draft.plan, draft.contexts.names)
+    except DockerfileError as error:
+        raise blamed(error, "COPY", stage.start) from error
+    return _Triggers(instructions, texts, needs)
+
+
+def _is_replaced(stage: Stage) -> bool:
+    return stage.base.kind == "context" and stage.name == stage.base.name
+
+
+def _platform(draft: Draft, stage: Stage) -> str:
+    return normalized(stage.platform) if stage.platform else draft.platform
+
+
+def _declared(triggers: Mapping[int, _Triggers]) -> set[str]:
+    return {
+        argument.name
+        for each in triggers.values()
+        for instruction in each.instructions
+        if isinstance(instruction, made.Arg)
+        for argument in instruction.arguments
+    }
+
+
+def _draw_stage(draft: Draft, stage: Stage, triggers: _Triggers) -> StageState:
+    state = _begin(draft, stage, len(_layered(triggers.instructions)))
+    origins = _by_place(triggers.needs)
+    for number, instruction in enumerate(triggers.instructions):
+        state.is_trigger, state.trigger_line = True, stage.start.node.line
+        try:
+            _apply(draft, state, instruction, origins.get(number, {}))
+        except DockerfileError as error:
+            raise blamed(error, triggers.texts[number], stage.start) from error
+    state.trigger_line = 0
+    origins = _by_place(stage.needs)
+    for number, instruction in enumerate(stage.instructions):
+        state.is_trigger = number < stage.triggered
+        _apply(draft, state, instruction, origins.get(number, {}))
+    return state
+
+
+def _by_place(needs: Sequence[Need]) -> dict[int, dict[int, Origin]]:
+    """Origins by instruction, then by mount (-1: `--from`)."""
+    found: dict[int, dict[int, Origin]] = {}
+    for need in needs:
+        found.setdefault(need.instruction, {})[need.mount] = need.origin
+    return found
+
+
+def _layered(instructions: Sequence[AnyInstruction]) -> list[AnyInstruction]:
+    return [each for each in instructions if isinstance(each, _LAYERED)]
+
+
+def _begin(draft: Draft, stage: Stage, triggered: int) -> StageState:
+    ground = draft.contexts.ground(stage.base)
+    name = stage.label if len(draft.plan.stages) > 1 else ""
+    ignored = _is_ignored(draft.request, stage)
+    total = len(_layered(stage.instructions)) + triggered
+    if ground.stage >= 0:
+        parent = draft.states[ground.stage]
+        state = parent.child(label=stage.label, name=name, ignore_cache=ignored)
+        state.total = total
+        return state
+    if ground.image:
+        return _begin_from_image(draft, stage, ground, name=name, ignored=ignored, total=total + 1)
+    document = ImageDocument()
+    if ground.context is None:
+        vertex = add_scratch(draft.vertices)
+    else:
+        vertex = add_context(draft.vertices, ground.context)
+    state = StageState(
+        label=stage.label,
+        name=name,
+        vertex=vertex,
+        platform=_platform(draft, stage) or normalized(draft.request.host_platform),
+        base=document,
+        config=new_config(document),
+        scope=_scope(draft, new_config(document)),
+        ignore_cache=ignored,
+    )
+    state.is_bare_context = ground.context is not None
+    state.total = total
+    return state
+
+
+def _begin_from_image(
+    draft: Draft, stage: Stage, ground: Ground, *, name: str, ignored: bool, total: int
+) -> StageState:
+    node = stage.start.node
+    base = draft.images.resolve(ground.image, _platform(draft, stage), node)
+    config = new_config(base.document)
+    state = StageState(
+        label=stage.label,
+        name=name,
+        vertex=-1,
+        platform=platform_of(base) or _platform(draft, stage) or normalized(draft.request.host_platform),
+        base=base.document,
+        config=config,
+        scope=_scope(draft, config),
+        ignore_cache=ignored,
+    )
+    state.total = total
+    shown = f"{draft.prefix(state)}FROM {naming.image_name(ground.image)}"
+    place = Place(name=shown, stage=stage.label, line=node.line, instruction=node.source)
+    state.vertex = draft.images.vertex(ground.image, base, place)
+    state.layers = len(base.layers)
+    return state
+
+
+def _scope(draft: Draft, config: ImageConfig) -> Scope:
+    return Scope(
+        environment=config.env,
+        given=draft.given,
+        global_arguments=dict(draft.plan.global_arguments),
+        escape=draft.escape,
+    )
+
+
+def _is_ignored(request: FrontendRequest, stage: Stage) -> bool:
+    if request.no_cache:
+        return True
+    wanted = {each.lower() for each in request.no_cache_filter}
+    return bool(wanted & {stage.name, stage.label, str(stage.index)})
+
+
+def _apply(
+    draft: Draft, state: StageState, instruction: AnyInstruction, origins: Mapping[int, Origin]
+) -> None:
+    """Have one instruction change the stage."""
+    expanded = state.scope.apply(instruction).instruction
+    try:
+        match expanded:
+            case made.Run():
+                draw_run(draft, state, expanded, origins)
+            case made.Copy():
+                draw_copy(draft, state, expanded, origins.get(-1))
+            case made.Add():
+                draw_add(draft, state, expanded)
+            case made.Workdir():
+                _draw_workdir(draft, state, expanded)
+            case _:
+                set_config(state, expanded, draft.given)
+    except DockerfileError:
+        raise
+    except InvalidArgument as error:
+        raise DockerfileError(str(error), instruction.node.whole_span) from error
+
+
+def _draw_workdir(draft: Draft, state: StageState, instruction: made.Workdir) -> None:
+    path = state.absolute(instruction.path)
+    state.config.working_dir = path
+    if path == "/":
+        state.remember("WORKDIR /")
+        return
+    node = instruction.node
+    name = draft.prefix(state) + draft.names.of_other(node, state.scope.variables)
+    place = state.place(node, name, instruction=redacted(node.source))
+    inputs = (state.filesystem(draft.vertices),)
+    state.vertex = draft.vertices.add(Directory(path=path, user=state.config.user), inputs, place)
+    state.remember(f"WORKDIR {path}", state.vertex)
+
+
+def _target(draft: Draft, index: int) -> Target:
+    state = draft.states[index]
+    vertex = state.filesystem(draft.vertices)
+    state.config.labels.update(sorted(draft.request.labels.items()))
+    return Target(
+        stage=state.label,
+        platform=draft.platform or state.platform,
+        vertex=vertex,
+        base=state.base,
+        config=state.config,
+        author=state.author,
+        history=tuple(state.history),
+    )
+
+
+def _warnings(document: Document, request: FrontendRequest, unconsumed: list[str]) -> tuple[str, ...]:
+    found = []
+    syntax = document.file.directive("syntax").partition(" ")[0]
+    if syntax and not _BUILT_IN.fullmatch(syntax):
+        found.append(
+            f"[Warning] the frontend {syntax} is not run: this file is read as docker/dockerfile's language"
+        )
+    names = tuple([part.start.name for part in document.parts if part.start.name])
+    for wanted in request.no_cache_filter:
+        if wanted.lower() not in names and not wanted.removeprefix("stage-").isdigit():
+            found.append(
+                f"[Warning] no stage is named {wanted}{suggestion(wanted, names)}: --no-cache-filter"
+            )
+    found += [
+        f"[Warning] the name {name} of a context is not used" for name in request.contexts if name in SPECIAL
+    ]
+    if unconsumed:
+        found.append(f"[Warning] One or more build-args [{' '.join(unconsumed)}] were not consumed")
+    return tuple(found)
