@@ -17,9 +17,7 @@ View = Callable[[tuple[Digest, ...]], AbstractContextManager[int]]
 """Mounts layers read-only for the length of a block: a descriptor of the root."""
 
 
-def write_flat(
-    roots: Sequence[tuple[str, tuple[Digest, ...]]], view: View, sink: Sink, *, epoch: int
-) -> None:
+def write_flat(roots: Sequence[tuple[str, tuple[Digest, ...]]], view: View, sink: Sink) -> None:
     """Write one tar; each root is (directory that it gets, empty for none; its layers)."""
     out = ArchiveOut(sink)
     for name, layers in roots:

@@ -8,12 +8,58 @@
 Bytes are base64 in JSON, as msgspec writes them.
 """
 
+import msgspec
 from msgspec import UNSET, UnsetType, field
 
 from carboy.formats.dockerapi.progress import ErrorDetail
 from carboy.formats.dockerapi.wire import Document, decode
 
 TRACE_ID = "carboy.trace"
+
+
+class BuildQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What the query of `POST /build` says, read and typed; units are Docker's."""
+
+    build: str = ""
+    """The ID that `POST /build/begin` gave; empty for other clients."""
+    build_id: str = ""
+    """The name that the client gives to it, for `POST /build/cancel`."""
+    dockerfile: str = ""
+    tags: tuple[str, ...] = ()
+    remote: str = ""
+    quiet: bool = False
+    no_cache: bool = False
+    pull: bool = False
+    keep_failed: bool = False
+    arguments: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    cache_from: tuple[str, ...] = ()
+    target: str = ""
+    platforms: tuple[str, ...] = ()
+    network: str = ""
+    extra_hosts: tuple[str, ...] = ()
+    outputs: tuple["BuildOutput", ...] = ()
+    memory: int = 0
+    memory_swap: int = 0
+    cpu_shares: int = 0
+    cpu_period: int = 0
+    cpu_quota: int = 0
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    shm_size: int = 0
+    cgroup_parent: str = ""
+    ulimits: tuple[tuple[str, int, int], ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What the client should know of what it asked for."""
+
+
+class CachePruneOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of the build cache `POST /build/prune` leaves, in bytes; None: nothing is said of it."""
+
+    everything: bool = False
+    reserved_space: int | None = None
+    max_used_space: int | None = None
+    min_free_space: int | None = None
 
 
 class BuildContext(Document, kw_only=True, omit_defaults=True):
