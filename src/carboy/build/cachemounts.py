@@ -270,7 +270,9 @@ class CacheMounts:
                 rows = connection.execute(
                     "SELECT name, id, created_at, last_used, uses, filled FROM cache_mounts"
                 ).fetchall()
-            self._rows = {name: MountRow(name, *row, bool(filled)) for name, *row, filled in rows}
+            self._rows = {
+                row[0]: MountRow(row[0], row[1], row[2], row[3], row[4], bool(row[5])) for row in rows
+            }
             self._adopt(self._rows)
         return self._rows
 
