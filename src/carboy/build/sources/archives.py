@@ -1,0 +1,228 @@
+"""Archives as contexts: a tar becomes a layer as it is, indexed and not unpacked.
+
+What the archive says of owners and times does not matter: COPY gives its own.  Names are the layer store's
+business (`..` and the like are refused there); whiteouts, which would be taken for ones, are refused here.
+When .dockerignore keeps out something that the archive has, the layer is written again without it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from carboy.build.sources.layerwriting import make_layer
+from carboy.digest import Digest
+from carboy.errors import Corrupt, InvalidArgument, Malformed, Unsupported
+from carboy.formats.compression import Compression, Decompressor
+from carboy.formats.dockerfile.source import DEFAULT_LIMITS
+from carboy.formats.dockerignore import Ignore
+from carboy.formats.layertree import split_path
+from carboy.formats.tar import DIRECTORY, END, HARDLINK, REGULAR, TarEntry, encode, padding, scan
+from carboy.store.content import storage_error
+from carboy.store.intake import FileWindow, Intake, Reader
+from carboy.store.layers import LayerStore
+
+_BLOCK = 512
+_WHITEOUT = b".wh."
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What came: a layer, or a lone Dockerfile, or neither (an archive of nothing)."""
+
+    layer: Digest | None = None
+    dockerfile: bytes | None = None
+
+
+def take_archive(descriptor: int, layers: LayerStore, *, check: Callable[[], None]) -> Archive:
+    """Read a tar, perhaps compressed, or a Dockerfile's text.  `check` raises when it is time to stop."""
+    try:
+        return _take(descriptor, layers, check)
+    except Malformed:
+        raise
+    except Corrupt as error:
+        raise Malformed(f"the build context cannot be read: {error}") from error
+    except OSError as error:
+        raise storage_error(error, "receive the build context") from error
+
+
+def _take(descriptor: int, layers: LayerStore, check: Callable[[], None]) -> Archive:
+    source = _source(descriptor)
+    plain = Decompressor(source.read)
+    head = _exactly(plain, 2 * _BLOCK)
+    if not head:
+        raise InvalidArgument("the build context is empty: neither an archive nor a Dockerfile came")
+    if not looks_like_tar(head):
+        return Archive(dockerfile=_text(head, plain))
+    if isinstance(source, FileWindow) and plain.compression is Compression.NONE:
+        reader: Reader = _source(descriptor)  # from the start: it is copied inside the kernel
+    else:
+        reader = _Pushed(head, plain)
+    with layers.begin() as intake:
+        try:
+            intake.fill(reader)
+            found = False
+            for entry in scan(intake.read_at):
+                check()
+                _refuse_whiteouts(entry)
+                found = True
+        except BaseException as error:
+            layers.discard(intake, error)
+            raise
+        layer = layers.commit(intake).diff_id
+    return Archive(layer=layer if found else None)
+
+
+def without_ignored(layer: Digest, layers: LayerStore, ignore: Ignore | None) -> Digest:
+    """The layer, or another one that has nothing of what the patterns keep out."""
+    if ignore is None:
+        return layer
+    descriptor = layers.open_tar(layer)
+    try:
+
+        def read_at(offset: int, size: int) -> bytes:
+            return os.pread(descriptor, size, offset)
+
+        if not any(_excluded(entry, ignore) for entry in scan(read_at)):
+            return layer
+        return make_layer(layers, lambda intake: _copy(intake, descriptor, read_at, ignore)).diff_id
+    finally:
+        os.close(descriptor)
+
+
+def looks_like_tar(head: bytes) -> bool:
+    """Whether some bytes begin an archive: a header whose sum is right, or the end of an empty one."""
+    if len(head) < _BLOCK:
+        return False
+    block = head[:_BLOCK]
+    if not any(block):
+        return True
+    stated = block[148:156].strip(b" \0")
+    if not stated or any(digit not in b"01234567" for digit in stated):
+        return False
+    return int(stated, 8) == sum(block[:148]) + sum(block[156:]) + 8 * 0x20
+
+
+def _source(descriptor: int) -> FileWindow | _Pipe:
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return FileWindow.whole(descriptor)
+    return _Pipe(descriptor)
+
+
+class _Pipe:
+    """A descriptor that cannot be read anywhere."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def read(self, size: int, /) -> bytes:
+        return os.read(self._descriptor, size)
+
+
+class _Pushed:
+    """A reader with the bytes in front that were looked at already."""
+
+    def __init__(self, head: bytes, rest: Reader) -> None:
+        self._head = head
+        self._rest = rest
+
+    def read(self, size: int, /) -> bytes:
+        if self._head:
+            piece, self._head = self._head[:size], self._head[size:]
+            return piece
+        return self._rest.read(size)
+
+
+def _exactly(reader: Reader, size: int) -> bytes:
+    data = b""
+    while len(data) < size and (piece := reader.read(size - len(data))):
+        data += piece
+    return data
+
+
+def _text(head: bytes, rest: Reader) -> bytes:
+    data = head + _exactly(rest, 4 * DEFAULT_LIMITS.text + 1 - len(head))
+    if b"\0" in data or len(data) > 4 * DEFAULT_LIMITS.text:
+        raise Malformed("the build context is neither a tar archive nor a Dockerfile")
+    return data
+
+
+def _refuse_whiteouts(entry: TarEntry) -> None:
+    path = entry.unsafe_path
+    if _WHITEOUT in path and any(part.startswith(_WHITEOUT) for part in path.split(b"/")):
+        raise Malformed(
+            f"the build context holds {path[:200]!r}: names that begin with .wh. mark removals in layers,"
+            " no file can have one"
+        )
+
+
+def _name(entry: TarEntry) -> bytes:
+    return b"/".join(split_path(entry.unsafe_path))
+
+
+def _excluded(entry: TarEntry, ignore: Ignore) -> bool:
+    path = _name(entry).decode("utf-8", "surrogateescape")
+    return bool(path) and ignore.excludes(path, entry.kind == DIRECTORY)
+
+
+def _copy(intake: Intake, descriptor: int, read_at: Callable[[int, int], bytes], ignore: Ignore) -> None:
+    """Write the members that stay; the first link to a file that does not stay becomes the file."""
+    gone: dict[bytes, TarEntry] = {}
+    moved: dict[bytes, bytes] = {}
+    for entry in scan(read_at):
+        name = _name(entry)
+        if _excluded(entry, ignore):
+            if entry.kind == REGULAR:
+                gone[name] = entry
+            elif entry.kind == HARDLINK:
+                target = b"/".join(split_path(entry.link))
+                if target in gone:
+                    gone[name] = gone[target]
+                else:
+                    moved[name] = target
+            continue
+        if entry.kind == HARDLINK:
+            entry = _relinked(entry, name, gone, moved)
+        _write(intake, descriptor, entry)
+    intake.write(END)
+
+
+def _relinked(
+    entry: TarEntry, name: bytes, gone: dict[bytes, TarEntry], moved: dict[bytes, bytes]
+) -> TarEntry:
+    target = b"/".join(split_path(entry.link))
+    if target in moved:
+        return TarEntry(entry.unsafe_path, HARDLINK, mode=entry.mode, link=moved[target])
+    if target not in gone:
+        return entry
+    original = gone[target]
+    for other, same in list(gone.items()):
+        if same is original:
+            del gone[other]
+            moved[other] = name
+    return TarEntry(
+        entry.unsafe_path,
+        REGULAR,
+        mode=original.mode,
+        uid=original.uid,
+        gid=original.gid,
+        size=original.size,
+        mtime=original.mtime,
+        xattrs=original.xattrs,
+        data_offset=original.data_offset,
+        segments=original.segments,
+    )
+
+
+def _write(intake: Intake, descriptor: int, entry: TarEntry) -> None:
+    if entry.segments is not None:
+        raise Unsupported(
+            f"the build context holds {entry.unsafe_path[:200]!r} as a sparse file, and a .dockerignore"
+            " that keeps something out: pack it without --sparse"
+        )
+    intake.write(encode(entry))
+    if entry.kind == REGULAR and entry.size:
+        intake.write_from(descriptor, entry.data_offset, entry.size)
+        intake.write(padding(entry.size))
