@@ -156,7 +156,7 @@ def _make() -> Iterator[Home]:
         wait_ended(daemon)
         os.close(daemon)
         left = leftovers(path, made.root)
-        assert not left, left
+        assert not left, f"left on the machine: {left}"
         assert not os.path.exists(made.root)
         assert not os.path.exists(made.run_directory), os.listdir(made.run_directory)
     finally:

@@ -199,7 +199,7 @@ class Daemon:
         self.request("POST", "/carboy/system/reset")
         self.process.wait(30)
         left = leftovers(self.home, self.root)
-        assert not left, left
+        assert not left, f"left on the machine: {left}"
 
 
 def demultiplex(data: bytes) -> dict[int, bytes]:
