@@ -188,6 +188,8 @@ LAUNCH_FIELDS = {
     "stop_signal": "int",
     "seccomp_cache": "directory of compiled filters",
     "cgroup_parent": "str, e.g. /carboy",
+    "stall": "seconds that an attached client may take nothing before it is dropped",
+    "tied": "bool: the program is killed when the daemon that started it goes",
     "light": "{pid: '' new | path joined | null the host's}: init prepares itself (runtime/launch.py)",
 }
 """The fields of `launch`, all optional: documentation that the tests compare with the code."""

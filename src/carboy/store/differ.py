@@ -28,9 +28,11 @@ from carboy.formats.tar import (
     keep_xattrs,
     padding,
 )
+from carboy.store.bytecode import HEADER_SIZE, Bytecode
 from carboy.store.intake import Intake
 
 _OPAQUE_XATTR = "trusted.overlay.opaque"
+_ORIGIN_XATTR = "trusted.overlay.origin"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_DEPTH = 256
@@ -46,6 +48,8 @@ class Found:
     status: os.stat_result
     link: bytes = b""
     opaque: bool = False
+    copied: bool = False
+    """Overlay has copied it from below: it may be the same still."""
     xattrs: dict[bytes, bytes] | None = None
 
     @property
@@ -62,8 +66,15 @@ def find(upper_fd: int, *, omit: frozenset[bytes] = frozenset()) -> list[Found]:
     return found
 
 
-def write_tar(upper_fd: int, found: Iterable[Found], intake: Intake, *, epoch: int | None = None) -> None:
-    """Write the canonical tar of `found` into an intake."""
+def write_tar(
+    upper_fd: int,
+    found: Iterable[Found],
+    intake: Intake,
+    *,
+    epoch: int | None = None,
+    bytecode: Bytecode | None = None,
+) -> None:
+    """Write the canonical tar of `found` into an intake; `bytecode` keeps Python's caches fresh."""
     pending: list[bytes] = []
     owners: dict[tuple[int, int], bytes] = {}
     opener = _Opener(upper_fd)
@@ -75,7 +86,9 @@ def write_tar(upper_fd: int, found: Iterable[Found], intake: Intake, *, epoch: i
             if entry.kind != REGULAR or not entry.size:
                 pending.append(encode(entry, epoch=epoch))
             else:
-                _write_file(opener, item, entry, intake=intake, pending=pending, epoch=epoch)
+                _write_file(
+                    opener, item, entry, intake=intake, pending=pending, epoch=epoch, bytecode=bytecode
+                )
             if len(pending) > 256:
                 intake.write(b"".join(pending))
                 pending.clear()
@@ -136,6 +149,8 @@ def _look(path: bytes, fd: int) -> Found | None:
         for name in os.listxattr(place):
             if name == _OPAQUE_XATTR:
                 item.opaque = os.getxattr(place, name) == b"y"
+            elif name == _ORIGIN_XATTR:
+                item.copied = True
             elif name == "security.capability" or name.startswith("user."):
                 item.xattrs = item.xattrs or {}
                 item.xattrs[os.fsencode(name)] = os.getxattr(place, name)
@@ -245,7 +260,14 @@ class _Opener:
 
 
 def _write_file(
-    opener: _Opener, item: Found, entry: TarEntry, *, intake: Intake, pending: list[bytes], epoch: int | None
+    opener: _Opener,
+    item: Found,
+    entry: TarEntry,
+    *,
+    intake: Intake,
+    pending: list[bytes],
+    epoch: int | None,
+    bytecode: Bytecode | None,
 ) -> None:
     fd = _open_regular(opener, item)
     if fd is None:
@@ -253,13 +275,16 @@ def _write_file(
     try:
         size = entry.size
         header = encode(entry, epoch=epoch)
+        begin = b""
+        if bytecode is not None and item.path.endswith(b".pyc"):
+            begin = bytecode.header(item.path, os.pread(fd, min(size, HEADER_SIZE), 0))
         if size <= _SMALL:
             data = _read_exactly(fd, size)
-            pending += (header, data, padding(size))
+            pending += (header, begin, data[len(begin) :], padding(size))
             return
-        intake.write(b"".join([*pending, header]))
+        intake.write(b"".join([*pending, header, begin]))
         pending.clear()
-        intake.write_from(fd, 0, size)
+        intake.write_from(fd, len(begin), size - len(begin))
         pending.append(padding(size))
     finally:
         os.close(fd)

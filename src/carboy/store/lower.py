@@ -19,13 +19,17 @@ _IMPLIED = os.fsdecode(IMPLIED)
 class Lowers:
     """The layers of an image, top first, open while the context lasts."""
 
-    def __init__(self, layers: LayerStore, diff_ids: Sequence[Digest]) -> None:
+    def __init__(self, layers: LayerStore, diff_ids: Sequence[Digest], *, top: str = "") -> None:
+        """top: a directory that lies above them all."""
+        self._top = top
         self._layers = layers
         self._diff_ids = tuple(reversed(diff_ids))
         self._fds: list[int] = []
 
     def __enter__(self) -> Lowers:
         try:
+            if self._top:
+                self._fds.append(os.open(self._top, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
             for diff_id in self._diff_ids:
                 self._fds.append(self._layers.mount(diff_id))
         except BaseException:
@@ -40,6 +44,10 @@ class Lowers:
     def status(self, path: bytes) -> os.stat_result | None:
         """What the image has at `path`; None for nothing.  Links are not followed."""
         return self._status(path, skip_implied=False)
+
+    def open(self, path: bytes) -> int | None:
+        """An O_PATH descriptor of what the image has at `path`; the caller closes it."""
+        return self._open(path, skip_implied=False)
 
     def copy_root(self, target_fd: int) -> None:
         """Give a directory the mode, owner and attributes of the image's root."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -19,6 +19,8 @@ from carboy.errors import InvalidArgument, NotFound
 from carboy.linux import layers as linux_layers
 from carboy.linux import tree as linux_tree
 from carboy.linux.mount import AT_EMPTY_PATH, OPEN_TREE_CLONE, open_tree
+from carboy.store.bytecode import Bytecode
+from carboy.store.changes import Changes
 from carboy.store.differ import Found, disk_usage, find, write_tar
 from carboy.store.layers import Layer, LayerStore
 from carboy.store.lower import Lowers
@@ -42,6 +44,16 @@ class Change:
 
     path: bytes
     kind: ChangeKind
+
+
+@dataclass(frozen=True, slots=True)
+class StepChanges:
+    """What a build's step has left."""
+
+    layer: Layer | None
+    """None: nothing has changed."""
+    removed: tuple[bytes, ...]
+    """Residues that were left out."""
 
 
 class Snapshots:
@@ -76,10 +88,18 @@ class Snapshots:
             # No sync: it would cost `run` milliseconds, and the container's record is committed after it.
             lowers.make_parents(f"{snapshot}/parents")
 
-    def mount(self, container_id: str, diff_ids: Sequence[Digest], *, read_only: bool = False) -> int:
+    def mount(
+        self,
+        container_id: str,
+        diff_ids: Sequence[Digest],
+        *,
+        read_only: bool = False,
+        volatile: bool = False,
+    ) -> int:
         """A detached overlay mount; the caller closes the descriptor.
 
         A read-only one can live beside the container's own: it has the upper directory as a lower one.
+        A volatile one is mounted once only, and its end does not wait for the disk.
         """
         snapshot = self._paths.snapshot(container_id)
         with ExitStack() as stack:
@@ -94,7 +114,38 @@ class Snapshots:
                     lowers.append(self._empty(stack, snapshot))
                 return linux_layers.mount_overlay(lowers, None, None)
             work = self._open_at(stack, "work", top)
-            return linux_layers.mount_overlay(lowers or [self._empty(stack, snapshot)], upper, work)
+            options = {"volatile": ""} if volatile else {}
+            return linux_layers.mount_overlay(
+                lowers or [self._empty(stack, snapshot)], upper, work, options=options
+            )
+
+    @contextmanager
+    def scaffold(self, container_id: str, diff_ids: Sequence[Digest]) -> Iterator[int]:
+        """What is made in this mount is there in the container, but never one of its changes.
+
+        For mount points: call it between `prepare` and `mount`, at most once.  Directories that get
+        something new keep their times.
+        """
+        snapshot = self._paths.snapshot(container_id)
+        with ExitStack() as stack:
+            top = self._open(stack, snapshot, container_id)
+            for name in ("scaffold", "scaffold-work"):
+                os.mkdir(name, 0o755, dir_fd=top)
+            lowers = self._lower_fds(stack, snapshot, diff_ids)[1:]
+            upper = self._open_at(stack, "scaffold", top)
+            with Lowers(self._layers, diff_ids) as base:
+                base.copy_root(upper)
+                mounted = linux_layers.mount_overlay(
+                    lowers or [self._empty(stack, snapshot)],
+                    upper,
+                    self._open_at(stack, "scaffold-work", top),
+                    options={"volatile": ""},
+                )
+                try:
+                    yield mounted
+                finally:
+                    os.close(mounted)
+                _keep_times(upper, base)
 
     def mount_image(self, container_id: str, diff_ids: Sequence[Digest]) -> int:
         """A detached read-only mount of an image, for a container that mounts it beside its own."""
@@ -104,6 +155,35 @@ class Snapshots:
             while len(lowers) < 2:
                 lowers.append(self._empty(stack, snapshot))
             return linux_layers.mount_overlay(lowers, None, None)
+
+    def mount_beside(
+        self,
+        container_id: str,
+        name: str,
+        *,
+        diff_ids: Sequence[Digest] = (),
+        directories: Sequence[int] = (),
+    ) -> int:
+        """A detached overlay of open directories (topmost first) above layers, beside a container's own.
+
+        name: where what is written to it goes, which ends with the container; empty: it is read-only.
+        """
+        snapshot = self._paths.snapshot(container_id)
+        with ExitStack() as stack:
+            lowers = [*directories, *self._lower_fds(stack, f"{snapshot}/none", diff_ids)]
+            while len(lowers) < (1 if name else 2):
+                lowers.append(self._empty(stack, snapshot))
+            if not name:
+                return linux_layers.mount_overlay(lowers, None, None)
+            place = f"{snapshot}/{name}"
+            for path in (place, f"{place}/upper", f"{place}/work"):
+                os.mkdir(path, 0o700)
+            top = self._open(stack, place, container_id)
+            upper, work = self._open_at(stack, "upper", top), self._open_at(stack, "work", top)
+            status = os.stat(".", dir_fd=lowers[0])
+            os.fchown(upper, status.st_uid, status.st_gid)
+            os.fchmod(upper, stat.S_IMODE(status.st_mode))
+            return linux_layers.mount_overlay(lowers, upper, work, options={"volatile": ""})
 
     def remove(self, container_id: str) -> None:
         """Remove what the container has changed; quietly when there is nothing."""
@@ -147,6 +227,38 @@ class Snapshots:
                 self._layers.discard(intake, error)
                 raise
             return self._layers.commit(intake)
+
+    def write_step(
+        self,
+        container_id: str,
+        diff_ids: Sequence[Digest],
+        *,
+        epoch: int,
+        lent: frozenset[bytes] = frozenset(),
+        residue: Callable[[bytes], bool] | None = None,
+    ) -> StepChanges:
+        """Make a layer of what a build's step has changed, if it has (see `changes.py`)."""
+        scaffold = f"{self._paths.snapshot(container_id)}/scaffold"
+        top = scaffold if os.path.isdir(scaffold) else ""
+        with ExitStack() as stack:
+            upper = self._open(stack, self._paths.upper(container_id), container_id)
+            all_found = find(upper)
+            if not all_found:
+                return StepChanges(None, ())
+            base = stack.enter_context(Lowers(self._layers, diff_ids))
+            shown = stack.enter_context(Lowers(self._layers, diff_ids, top=top)) if top else base
+            changes = Changes(upper, base=base, shown=shown, lent=lent, residue=residue)
+            found = changes.choose(all_found)
+            removed = tuple(changes.removed)
+            if not found:
+                return StepChanges(None, removed)
+            intake = stack.enter_context(self._layers.begin())
+            try:
+                write_tar(upper, found, intake, epoch=epoch, bytecode=_bytecode(found, epoch, base))
+            except BaseException as error:
+                self._layers.discard(intake, error)
+                raise
+            return StepChanges(self._layers.commit(intake), removed)
 
     def _keep_true_opaques(self, found: list[Found], diff_ids: Sequence[Digest]) -> None:
         """Overlay marks every new directory opaque; a layer says so only where that hides something."""
@@ -194,8 +306,9 @@ class Snapshots:
     def _lower_fds(self, stack: ExitStack, snapshot: str, diff_ids: Sequence[Digest]) -> list[int]:
         """Descriptors of the lower directories, topmost first."""
         fds = []
-        if os.path.isdir(f"{snapshot}/parents"):
-            fds.append(self._open(stack, f"{snapshot}/parents", snapshot))
+        for name in ("scaffold", "parents"):
+            if os.path.isdir(f"{snapshot}/{name}"):
+                fds.append(self._open(stack, f"{snapshot}/{name}", snapshot))
         for diff_id in reversed(diff_ids):
             fd = self._layers.mount(diff_id)
             stack.callback(os.close, fd)
@@ -216,3 +329,32 @@ def _kind(item: Found, lowers: Lowers) -> ChangeKind:
     if stat.S_IFMT(below.st_mode) != stat.S_IFMT(item.status.st_mode):
         return ChangeKind.ADDED
     return ChangeKind.MODIFIED
+
+
+def _bytecode(found: list[Found], epoch: int, base: Lowers) -> Bytecode | None:
+    """None when there is no .pyc at all."""
+    if not any(item.path.endswith(b".pyc") for item in found):
+        return None
+    sources = {
+        item.path: item.status.st_mtime_ns // 1_000_000_000
+        for item in found
+        if item.path.endswith(b".py") and stat.S_ISREG(item.status.st_mode)
+    }
+
+    def below(path: bytes) -> int | None:
+        status = base.status(path)
+        return None if status is None else int(status.st_mtime_ns // 1_000_000_000)
+
+    return Bytecode(epoch, sources, below)
+
+
+def _keep_times(upper: int, base: Lowers) -> None:
+    """Directories that were copied up get their times back; what is new has a time of its own."""
+    for item in reversed(find(upper)):
+        below = base.status(item.path)
+        time = 0 if below is None else below.st_mtime_ns
+        fd = os.open(item.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=upper)
+        try:
+            os.utime(fd, ns=(time, time))
+        finally:
+            os.close(fd)

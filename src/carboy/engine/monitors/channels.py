@@ -77,6 +77,11 @@ class Channel:
         """Whether the monitor has gone or `close` was called."""
         return self._closed
 
+    @property
+    def has_backlog(self) -> bool:
+        """Direct mode: whether events came while a reply was waited for; `next_event` gives them first."""
+        return bool(self._backlog)
+
     def next_event(self, timeout: float) -> Message:
         """Direct mode: the next event; raises Unavailable on end-of-file or after `timeout`."""
         if self._backlog:

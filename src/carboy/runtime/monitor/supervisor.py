@@ -24,7 +24,7 @@ from carboy.runtime.monitor.connection import Connection, error_message, integer
 from carboy.runtime.monitor.health import Health
 from carboy.runtime.monitor.log import open_log
 from carboy.runtime.monitor.loop import READ, Loop
-from carboy.runtime.monitor.session import Session
+from carboy.runtime.monitor.session import STALL, Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,6 +148,7 @@ class Monitor:
             stdin_once=stdin_once,
             drained=lambda: self._drained(running),
             detached=lambda: self.event("detached", **where),
+            stall=float(self.launch.get("stall") or STALL),
         )
         self.loop.watch(program.pidfd, READ, lambda events: self._ended(running, events))
         return running
@@ -285,8 +286,10 @@ class Monitor:
     def _hung_up(self, connection: Connection) -> None:
         if connection in self.connections:
             self.connections.remove(connection)
-        if connection is self.channel and self.status in ("creating", "created"):
-            # Nobody will ever start it: the daemon that asked has died.
+        if connection is not self.channel:
+            return
+        if self.status in ("creating", "created") or (self.launch.get("tied") and self.status != "stopped"):
+            # Nobody will ever start it, or have its result: the daemon that asked has died.
             self.container.kill_init()
 
     def _write_monitor(self) -> None:
