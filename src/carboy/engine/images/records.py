@@ -32,6 +32,7 @@ class _Stored(msgspec.Struct, kw_only=True):
     layer_sizes: list[int]
     parent: str = ""
     tagged_at: float = 0.0
+    format: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class ImageRecord:
     layer_sizes: tuple[int, ...]
     parent: Digest | None = None
     tagged_at: float = 0.0
+    format: str = ""
+    """The form that the builder had when it made the image here (`carboy-build-1`)."""
 
     @property
     def size(self) -> int:
@@ -97,6 +100,7 @@ class ImageRecords:
                 layer_sizes=tuple(stored.layer_sizes),
                 parent=Digest.parse(stored.parent) if stored.parent else None,
                 tagged_at=stored.tagged_at,
+                format=stored.format,
             )
         self._tags = {reference: Digest.parse(image_id) for reference, image_id in tags}
 
@@ -224,6 +228,7 @@ def _row(record: ImageRecord) -> tuple[str, float, int, bytes]:
         layer_sizes=list(record.layer_sizes),
         parent=str(record.parent) if record.parent else "",
         tagged_at=record.tagged_at,
+        format=record.format,
     )
     return str(record.id), record.created_at, record.size, msgspec.json.encode(stored)
 

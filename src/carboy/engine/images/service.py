@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import builtins
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from carboy.digest import Descriptor, Digest
@@ -269,6 +269,21 @@ class ImageService:
             self._emit("tag", str(image_id), {"name": named})
         return str(image_id)
 
+    def add_built(
+        self, images: Sequence[tuple[bytes, Sequence[Reference]]], *, form: str
+    ) -> builtins.list[Digest]:
+        """Take in what was built: configs whose layers are in the store, and are held by the caller.
+
+        All become visible together; `form` is remembered with each.
+        """
+        with self._making() as making:
+            ids = [making.image(config, [*references], form=form) for config, references in images]
+            making.commit()
+        for image_id, (_, references) in zip(ids, images, strict=True):
+            for reference in references:
+                self._emit("tag", str(image_id), {"name": reference.familiar})
+        return ids
+
     # Out
 
     def save(self, unsafe_refs: builtins.list[str], sink: Sink) -> None:
@@ -368,7 +383,9 @@ class _Making:
         """Whether the layer needs not be made."""
         return self._layers.exists(diff_id)
 
-    def image(self, config: bytes, references: list[Reference], *, parent: Digest | None = None) -> Digest:
+    def image(
+        self, config: bytes, references: list[Reference], *, parent: Digest | None = None, form: str = ""
+    ) -> Digest:
         """Store a config whose layers have been made."""
         image_id = Digest.of(config)
         self._lease.add(BLOB, str(image_id))
@@ -384,6 +401,7 @@ class _Making:
             diff_ids=diff_ids,
             layer_sizes=tuple(self._sizes[diff_id] for diff_id in diff_ids),
             parent=parent if parent != image_id else None,
+            format=form,
         )
         self._images.append((record, references))
         return image_id
