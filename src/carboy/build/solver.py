@@ -29,7 +29,7 @@ from carboy.build.session import Session
 from carboy.build.steps import given_value, is_given
 from carboy.build.steps import make_step as make_real_step
 from carboy.digest import Digest
-from carboy.errors import Cancelled, CarboyError, Internal
+from carboy.errors import CarboyError, Internal
 from carboy.store.content import storage_error
 
 StepMaker = Callable[[Vertex, Session], Step]
@@ -107,6 +107,7 @@ class Solver:
         self.clock = clock
         self.lookers = Crew("carboy-look", _LOOKERS)
         self.runners = Crew("carboy-step", slots or default_slots())
+        self.crews = (self.lookers, self.runners)
         self.flights = Flights()
 
     def solve(self, graph: Graph, session: Session, *, sources: Sequence[CacheSource] = ()) -> Solved:
@@ -223,12 +224,12 @@ class _Solving:
             raise
         finally:
             unsubscribe()
-        if len(self._outcomes) < len(self._work):
+        if self._error is not None or len(self._outcomes) < len(self._work):
             self._give_up()
         return Solved(self._outcomes)
 
     def _is_over(self) -> bool:
-        return (self._stopped and not self._active) or len(self._outcomes) == len(self._work)
+        return not self._active and (self._stopped or len(self._outcomes) == len(self._work))
 
     def _give_up(self) -> None:
         for index, work in self._work.items():
@@ -251,11 +252,12 @@ class _Solving:
     def _enter(self, work: _Work, crew: Crew, job: Callable[[_Work], None]) -> None:
         """Have a crew do one thing for a vertex, unless the build has been stopped."""
         with self._changed:
-            if self._stopped:
-                self._abandon(work)
-                return
-            self._active += 1
-            work.ticket = crew.submit(lambda: self._do(work, job))
+            stopped = self._stopped
+            if not stopped:
+                self._active += 1
+                work.ticket = crew.submit(lambda: self._do(work, job))
+        if stopped:
+            self._abandon(work)
 
     def _do(self, work: _Work, job: Callable[[_Work], None]) -> None:
         try:
@@ -272,26 +274,30 @@ class _Solving:
 
     def _stop(self) -> None:
         """Nothing more begins; what waits for a thread is taken back."""
+        taken_back = []
         with self._changed:
             self._stopped = True
-            waiting = [work for work in self._work.values() if work.ticket is not None]
-            for work in waiting:
-                crews = (self._solver.lookers, self._solver.runners)
-                if work.ticket is not None and any(crew.take_back(work.ticket) for crew in crews):
+            for work in self._work.values():
+                ticket = work.ticket
+                if ticket is not None and any(crew.take_back(ticket) for crew in self._solver.crews):
+                    work.ticket = None
+                    taken_back.append(work)
                     self._active -= 1
-                    self._abandon(work)
             self._changed.notify_all()
+        for work in taken_back:
+            self._abandon(work)
 
     def _abandon(self, work: _Work) -> None:
+        """Let others make what this vertex was to make.  Never under the lock: it takes those of others."""
         if work.owned:
             work.owned = False
             self._solver.flights.land(work.key)
 
     def _fail(self, work: _Work, error: BaseException) -> None:
         self._abandon(work)
-        cancelled = isinstance(error, Cancelled) and (self._stopped or self._session.cancellation.requested)
         with self._changed:
-            first = self._error is None and not cancelled
+            # What goes wrong after that is because of that.
+            first = not self._stopped and not self._session.cancellation.requested
             if first:
                 self._error = _as_step_error(work.vertex, error)
         if first:
