@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from carboy.cli import buildsource
+from carboy.cli import buildoptions, buildsource
 from carboy.formats.dockerfile.lint import show
 from carboy.formats.dockerfile.lint.linter import lint
 from carboy.formats.dockerfile.stages import Platforms
@@ -25,10 +25,10 @@ def check(session: Session, parsed: Parsed, call: Mapping[str, str]) -> int:
     report = lint(
         source.dockerfile,
         arguments=build_arguments(parsed.list("build-arg"), os.environ),
-        targets=[parsed.text("target")] if parsed.text("target") else (),
+        targets=buildoptions.several(parsed, "target"),
         contexts=[one.partition("=")[0] for one in parsed.list("build-context")],
         ignore=source.ignore,
-        platforms=_platforms(parsed.text("platform")),
+        platforms=_platforms(",".join(parsed.list("platform"))),
     )
     strict = call["strict"] in ("true", "1")
     if call["format"] == "json":

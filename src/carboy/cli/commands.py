@@ -32,7 +32,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "update": ("update", "Containers", "Change limits and restart policies of containers"),
     "container prune": ("container_prune", "Containers", "Remove the containers that do not run"),
     "export": ("export", "Containers", "Write a container's filesystem to a tar archive"),
-    "build": ("build", "Images", "Check a Dockerfile (building comes in a later version)"),
+    "build": ("build", "Images", "Build an image from a Dockerfile, or check one"),
+    "builder prune": ("builder_prune", "Images", "Remove the build cache"),
+    "builder du": ("builder_du", "Images", "Show what the build cache holds"),
     "commit": ("commit", "Images", "Make an image from a container's changes"),
     "images": ("images", "Images", "List images"),
     "rmi": ("rmi", "Images", "Remove images"),
@@ -109,6 +111,10 @@ ALIASES: dict[str, str] = {
     "container remove": "rm",
     "image build": "build",
     "builder build": "build",
+    "buildx build": "build",
+    "buildx b": "build",
+    "buildx prune": "builder prune",
+    "buildx du": "builder du",
     "image ls": "images",
     "image list": "images",
     "image rm": "rmi",
@@ -128,19 +134,25 @@ ALIASES: dict[str, str] = {
 }
 """Docker's grouped forms."""
 
-GROUP_WORDS = ("container", "image", "builder", "system", "volume", "network", "context")
+GROUP_WORDS = ("container", "image", "builder", "buildx", "system", "volume", "network", "context")
 
-_BUILD = "building images comes in a later version: use `carboy commit`"
 _PULL = "pulling comes in a later version: use `carboy load` or `carboy import`"
 _PUSH = "pushing comes in a later version: use `carboy save`"
 _LOGIN = "registries come in a later version"
 _NETWORK = "user-made networks come in a later version: every container can use `bridge`, `host` and `none`"
 _SWARM = "Carboy runs on one machine: there are no swarms"
+_ONE = "there is one builder, and it is always there: use `carboy build`"
 _LATER = "it comes in a later version"
 
 LATER = {
-    "builder prune": _BUILD,
-    "buildx": _BUILD,
+    "buildx bake": _LATER,
+    "buildx create": _ONE,
+    "buildx inspect": _ONE,
+    "buildx ls": _ONE,
+    "buildx rm": _ONE,
+    "buildx stop": _ONE,
+    "buildx use": _ONE,
+    "buildx imagetools": _LOGIN,
     "pull": _PULL,
     "push": _PUSH,
     "login": _LOGIN,

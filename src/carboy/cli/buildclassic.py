@@ -1,0 +1,93 @@
+"""`build` at a Docker that is not Carboy: the context as a tar, and Docker's classic messages."""
+
+from __future__ import annotations
+
+import os
+from binascii import a2b_base64
+
+from carboy.cli import buildcontext, buildoutputs
+from carboy.client import document
+from carboy.client.transport import ServerError
+from carboy.errors import Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from carboy.cli.buildcontext import Given
+    from carboy.cli.buildoutputs import Output
+    from carboy.cli.flags import Parsed
+    from carboy.cli.session import Session
+    from carboy.client.document import Json
+
+    Query = tuple[tuple[str, str], ...]
+
+
+def build(session: Session, parsed: Parsed, query: Query, rest: Json, outputs: list[Output]) -> int:
+    """Build with what every Docker has; what it has not is refused by name."""
+    missing = sorted({"Targets", "Platforms", "Epoch"}.symmetric_difference(rest) & set(rest))
+    if outputs or missing or parsed.list("build-context"):
+        what = "--output" if outputs else "--build-context" if not missing else missing[0]
+        raise Unsupported(
+            f"this daemon is not Carboy and builds without {what}: use docker and its buildx there"
+        )
+    given = buildcontext.gather(parsed.arguments[0], parsed.text("file"), [], near=False)
+    try:
+        image = _build(session, parsed, query, given)
+    finally:
+        given.close()
+    if image and parsed.text("iidfile"):
+        buildoutputs.write_file(parsed.text("iidfile"), image.encode())
+    if parsed.flag("quiet") and image:
+        session.out(image)
+    return 0
+
+
+def _build(session: Session, parsed: Parsed, query: Query, given: Given) -> str:
+    query += (("version", "1"),)
+    upload = given.tars.get("")
+    if "Dockerfile" in given.document:
+        name, text = f".dockerfile.{os.urandom(8).hex()}", a2b_base64(given.document["Dockerfile"])
+        upload = _with_file(upload, name, text)
+        query += (("dockerfile", name),)
+    elif given.dockerfile:
+        query += (("dockerfile", given.dockerfile),)
+    if given.remote:
+        query += (("remote", given.remote),)
+    response = session.client.request("POST", "/build", query, upload=upload() if upload else None)
+    image = ""
+    for message in response.documents():
+        if error := document.text(message, "error"):
+            raise ServerError(error, 500)
+        image = document.text(document.child(message, "aux"), "ID") or image
+        if not parsed.flag("quiet"):
+            _show(session, message)
+    return image
+
+
+def _show(session: Session, message: Json) -> None:
+    if text := document.text(message, "stream"):
+        session.out(text.removesuffix("\n"))
+    elif status := document.text(message, "status"):
+        name = document.text(message, "id")
+        if not document.child(message, "progressDetail"):
+            session.out(f"{name}: {status}" if name else status)
+
+
+def _with_file(
+    upload: Callable[[], Iterator[bytes]] | None, name: str, data: bytes
+) -> Callable[[], Iterator[bytes]]:
+    """A Dockerfile from elsewhere goes into the tar, under a name that nobody has."""
+
+    def pieces() -> Iterator[bytes]:
+        from carboy.formats.tar.entry import REGULAR, TarEntry
+        from carboy.formats.tar.writer import END, encode, padding
+
+        entry = TarEntry(name.encode(), REGULAR, mode=0o644, size=len(data))
+        yield encode(entry) + data + padding(len(data))
+        if upload is None:
+            yield END
+        else:
+            yield from upload()
+
+    return pieces

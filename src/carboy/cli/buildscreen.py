@@ -1,0 +1,138 @@
+"""A build on a terminal: what has ended scrolls by, what runs is drawn anew ten times a second.
+
+     ✔ [1/4] FROM debian:12                                              cached
+     ✔ [2/4] RUN apt-get update                                            3.2s
+     ● [3/4] RUN pip install -r requirements.txt                          12.0s
+         Collecting scikit-learn==1.5.2
+     3 of 4 steps, 1 from cache, 15.2 s
+
+Nothing is drawn for the first tenth of a second: a build that is all cached prints once.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from carboy.cli import paint, terminal
+from carboy.cli.buildshow import Display, without_colours
+from carboy.cli.session import write_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from carboy.cli.buildshow import Step
+
+INTERVAL = 0.1
+_LINES = 5
+_CLEAR = "\x1b[J"
+_REST = "\x1b[K"
+_HIDE, _SHOW = "\x1b[?25l", "\x1b[?25h"
+
+
+class Screen(Display):
+    """Draws on standard error."""
+
+    interval = INTERVAL
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._began = time.monotonic()
+        self._drawn = 0.0
+        self._height = 0
+        self._ended: list[str] = []
+        self._colours = paint.wanted(2)
+        self._clocks: dict[int, float] = {}
+
+    def tick(self) -> None:
+        """Draw, if it is time to."""
+        now = time.monotonic()
+        if now - self._drawn >= INTERVAL and now - self._began >= INTERVAL:
+            self._draw(now)
+
+    def started(self, step: Step) -> None:
+        """From now on it is among those that run."""
+        self._clocks[step.number] = time.monotonic()
+        self.tick()
+
+    def cached(self, step: Step) -> None:
+        """It goes by, dimmed."""
+        self._end(step, "cached", paint.DIM, "\N{HEAVY CHECK MARK}")
+
+    def finished(self, step: Step, error: str) -> None:
+        """It goes by."""
+        mark, colour = ("\N{HEAVY BALLOT X}", paint.RED) if error else ("\N{HEAVY CHECK MARK}", "")
+        self._end(step, f"{step.seconds:.1f}s", colour, mark)
+
+    def printed(self, step: Step, lines: list[str], seconds: float) -> None:
+        """The last lines are in `tail`."""
+        del step, lines, seconds
+        self.tick()
+
+    def warned(self, step: Step, text: str) -> None:
+        """Above what runs."""
+        del step
+        self._ended.append(self._paint(f" ! {without_colours(text)}", paint.YELLOW))
+        self.tick()
+
+    def close(self) -> None:
+        """Draw for the last time; nothing runs any more."""
+        self._draw(time.monotonic(), running=False)
+        if self._height:
+            write_all(2, _SHOW.encode())
+            self._height = 0
+
+    def _end(self, step: Step, right: str, colour: str, mark: str) -> None:
+        self._clocks.pop(step.number, None)
+        width = self._width()
+        self._ended.append(self._paint(_row(f" {mark} {without_colours(step.name)}", right, width), colour))
+        self.tick()
+
+    def _draw(self, now: float, *, running: bool = True) -> None:
+        self._drawn = now
+        rows = self._running(now) if running else []
+        above = f"\x1b[{self._height}A\r" if self._height else ""
+        body = "".join(line + _REST + "\n" for line in (*self._ended, *rows))
+        hide = _HIDE if rows and not self._height else _SHOW if not rows and self._height else ""
+        if body or above:
+            write_all(2, (hide + above + body + _CLEAR).encode("utf-8", "replace"))
+        self._ended.clear()
+        self._height = len(rows)
+
+    def _running(self, now: float) -> list[str]:
+        height, width = terminal.size(2) or (24, 80)
+        steps = [step for step in self.steps.values() if step.state == "running"]
+        rows: list[str] = []
+        for step in steps:
+            seconds = now - self._clocks.get(step.number, now)
+            rows.append(
+                self._paint(
+                    _row(f" \N{BLACK CIRCLE} {without_colours(step.name)}", f"{seconds:.1f}s", width),
+                    paint.CYAN,
+                )
+            )
+            lines = [step.doing] if step.doing and not step.tail else step.tail[-_LINES:]
+            shown = [f"     {without_colours(line)}"[: width - 1] for line in lines]
+            rows += [self._paint(line, paint.DIM) for line in shown]
+        done, cached = self.counts
+        rows.append(
+            f" {done} of {len(self.steps)} steps, {cached} from cache, {now - self._began:.1f} s"[: width - 1]
+        )
+        return rows[-max(height - 2, 1) :]
+
+    def _width(self) -> int:
+        return (terminal.size(2) or (24, 80))[1]
+
+    def _paint(self, text: str, colour: str) -> str:
+        return paint.paint(text, colour) if colour and self._colours else text
+
+
+def _row(left: str, right: str, width: int) -> str:
+    room = max(width - len(right) - 2, 10)
+    if len(left) > room:
+        left = left[: room - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return left.ljust(room) + " " + right
+
+
+def usable() -> bool:
+    """Whether standard error is a terminal that can be drawn on."""
+    return os.isatty(2) and os.environ.get("TERM", "dumb") != "dumb"

@@ -1,0 +1,283 @@
+"""What a build tells, shown: `--progress plain`, `quiet` and `rawjson`; buildscreen.py draws on terminals.
+
+    daemon ── {"id":"carboy.trace","aux":{"Kind":…}} ──▶ Display.take(kind, trace) ──▶ standard error
+
+Plain is laid out as BuildKit's: `#5 [2/4] RUN make`, `#5 0.123 text`, `#5 CACHED`, `#5 DONE 0.3s`.
+"""
+
+from __future__ import annotations
+
+import os
+from binascii import a2b_base64
+
+from carboy.cli.session import write_all
+from carboy.client import document
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from carboy.client.document import Json
+
+TAIL = 30
+"""Lines of a failed step that are shown again at the end."""
+
+
+class Step:
+    """One step, as far as the client has been told."""
+
+    def __init__(self, facts: Json) -> None:
+        self.name = document.text(facts, "Name")
+        self.stage = document.text(facts, "Stage")
+        self.line = document.number(facts, "Line")
+        self.number = 0
+        """By which people see it: in the order of beginning."""
+        self.began = 0.0
+        self.seconds = 0.0
+        self.state = ""
+        """running, cached, done, failed."""
+        self.reasons: list[str] = []
+        self.tail: list[str] = []
+        """The last lines that were printed."""
+        self.doing = ""
+        """How far a transfer is."""
+        self.partial = b""
+        """The beginning of a line."""
+
+
+class Display:
+    """Keeps what is known of every step; the kinds of showing are its subclasses.  This one shows nothing."""
+
+    interval = 0.0
+    """Seconds between ticks; 0: it needs none."""
+
+    def __init__(self) -> None:
+        self.steps: dict[int, Step] = {}
+        self.warnings: list[str] = []
+        self.failure: Json = {}
+        self.result: Json = {}
+        self._numbered = 0
+
+    def take(self, trace: Json) -> None:
+        """One thing happened."""
+        kind = document.text(trace, "Kind")
+        if kind == "vertices":
+            for facts in document.children(trace, "Vertices"):
+                self.steps[document.number(facts, "Index")] = Step(facts)
+            return
+        if kind == "failed":
+            self.failure = trace
+        elif kind == "result":
+            self.result = trace
+        elif kind == "warning":
+            self.warnings.append(document.text(trace, "Text"))
+            self.warned(self._step(trace), document.text(trace, "Text"))
+        else:
+            self._of_step(kind, self._step(trace), trace)
+
+    def _of_step(self, kind: str, step: Step, trace: Json) -> None:
+        match kind:
+            case "started":
+                step.began, step.state = _time(trace), "running"
+                self._number(step)
+                self.started(step)
+            case "cached":
+                step.state = "cached"
+                self._number(step)
+                self.cached(step)
+            case "explained":
+                step.reasons = document.strings(trace, "Reasons")
+            case "output":
+                self._output(step, trace)
+            case "progress":
+                step.doing = _progress(trace)
+                self.progressed(step, trace)
+            case "finished":
+                self._finish(step, trace)
+            case _:
+                pass  # of a newer daemon
+
+    def _finish(self, step: Step, trace: Json) -> None:
+        if step.partial:
+            self._lines(step, step.partial + b"\n", _time(trace))
+            step.partial = b""
+        if step.state == "cached":
+            return
+        step.seconds = _seconds(trace) or max(_time(trace) - step.began, 0.0)
+        error = document.text(trace, "Text")
+        step.state = "failed" if error else "done"
+        self.finished(step, error)
+
+    def _output(self, step: Step, trace: Json) -> None:
+        try:
+            data = step.partial + a2b_base64(document.text(trace, "Data"))
+        except ValueError:
+            return
+        cut = data.rfind(b"\n") + 1
+        if not cut and len(data) > 1 << 16:
+            cut = len(data)
+        step.partial = data[cut:]
+        if cut:
+            self._lines(step, data[:cut], _time(trace))
+
+    def _lines(self, step: Step, data: bytes, now: float) -> None:
+        lines = [shown(line) for line in data.removesuffix(b"\n").split(b"\n")]
+        step.tail = [*step.tail, *lines[-TAIL:]][-TAIL:]
+        self.printed(step, lines, max(now - step.began, 0.0))
+
+    def _number(self, step: Step) -> None:
+        if not step.number:
+            self._numbered += 1
+            step.number = self._numbered
+
+    def _step(self, trace: Json) -> Step:
+        index = document.number(trace, "Vertex") if "Vertex" in trace else -1
+        step = self.steps.get(index)
+        if step is None:
+            step = Step({})
+            if index >= 0:
+                step = self.steps[index] = Step({"Name": f"step {index}"})
+        return step
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """(steps that have ended, those of them that came from the cache)."""
+        cached = sum(step.state == "cached" for step in self.steps.values())
+        return cached + sum(step.state in ("done", "failed") for step in self.steps.values()), cached
+
+    @property
+    def failed_step(self) -> Step | None:
+        """The first step that failed."""
+        found = [step for step in self.steps.values() if step.state == "failed"]
+        return min(found, key=lambda step: step.number) if found else None
+
+    def tick(self) -> None:
+        """Time has passed."""
+
+    def started(self, step: Step) -> None: ...
+
+    def cached(self, step: Step) -> None: ...
+
+    def printed(self, step: Step, lines: list[str], seconds: float) -> None: ...
+
+    def progressed(self, step: Step, trace: Json) -> None: ...
+
+    def finished(self, step: Step, error: str) -> None: ...
+
+    def warned(self, step: Step, text: str) -> None: ...
+
+    def close(self) -> None:
+        """No more comes."""
+
+
+class Raw(Display):
+    """Every trace as a line of JSON."""
+
+    def take(self, trace: Json) -> None:
+        """Print it as it came."""
+        super().take(trace)
+        write_all(2, document.encode(trace) + b"\n")
+
+
+class Plain(Display):
+    """Lines, as BuildKit's plain progress."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._current: Step | None = None
+        self._written = False
+
+    def started(self, step: Step) -> None:
+        """Its name, once it says something, or at once."""
+        self._head(step)
+
+    def cached(self, step: Step) -> None:
+        """Its name and CACHED."""
+        self._head(step)
+        self._end(step, "CACHED")
+
+    def printed(self, step: Step, lines: list[str], seconds: float) -> None:
+        """Every line with the seconds since the step began."""
+        self._head(step)
+        self._write("".join(f"#{step.number} {seconds:.3f} {line}\n" for line in lines))
+
+    def progressed(self, step: Step, trace: Json) -> None:
+        """Only the end of a transfer is worth a line in a log."""
+        total = document.number(trace, "Total")
+        if total and document.number(trace, "Current") >= total:
+            self._head(step)
+            self._write(f"#{step.number} {step.doing}\n")
+
+    def finished(self, step: Step, error: str) -> None:
+        """DONE and seconds, or ERROR and why."""
+        self._head(step)
+        self._end(step, f"ERROR: {error}" if error else f"DONE {step.seconds:.1f}s")
+
+    def warned(self, step: Step, text: str) -> None:
+        """A line of its own."""
+        if step.number:
+            self._head(step)
+            self._write(f"#{step.number} WARNING: {text}\n")
+        else:
+            self._write(f"WARNING: {text}\n")
+
+    def _head(self, step: Step) -> None:
+        if self._current is step:
+            return
+        if self._current is not None:
+            self._write(f"#{self._current.number} ...\n\n")
+        self._current = step
+        self._write(f"#{step.number} {shown(step.name.encode('utf-8', 'surrogateescape'))}\n")
+
+    def _end(self, step: Step, text: str) -> None:
+        self._write(f"#{step.number} {text}\n\n")
+        self._current = None
+
+    def _write(self, text: str) -> None:
+        write_all(2, text.encode("utf-8", "surrogateescape"))
+
+
+def shown(line: bytes) -> str:
+    """A line of a program's output: what it wrote last over itself, harmless on a terminal."""
+    line = line.rstrip(b"\r")
+    text = line[line.rfind(b"\r") + 1 :].decode("utf-8", "replace")
+    if text.isprintable():
+        return text
+    if not os.isatty(2):
+        return text
+    return without_colours(text)
+
+
+def without_colours(text: str) -> str:
+    """Escape sequences left out, other control characters marked."""
+    from carboy.cli.printable import harmless
+
+    kept, rest = "", text
+    while True:
+        before, escape, rest = rest.partition("\x1b")
+        kept += before
+        if not escape:
+            return harmless(kept)
+        if rest[:1] == "[":
+            body = rest[1:].lstrip("0123456789;:?<=>")
+            rest = body[1:]
+        else:
+            rest = rest[1:]
+
+
+def _progress(trace: Json) -> str:
+    from carboy.formats import human
+
+    current, total = document.number(trace, "Current"), document.number(trace, "Total")
+    text = document.text(trace, "Text")
+    if total:
+        return f"{text} {human.size(current)} / {human.size(total)}".strip()
+    return f"{text} {human.size(current)}".strip() if current else text
+
+
+def _time(trace: Json) -> float:
+    value = trace.get("Time")
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _seconds(trace: Json) -> float:
+    value = trace.get("Seconds")
+    return float(value) if isinstance(value, int | float) else 0.0
