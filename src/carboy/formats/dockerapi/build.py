@@ -153,8 +153,8 @@ class TraceOutput(Document, kw_only=True, omit_defaults=True):
     image_id: str = ""
     digest: str = ""
     """Of the manifest, or of the index over several."""
-    size: int = 0
-    """Bytes of the stream; 0 when not known yet."""
+    encoder: str = ""
+    """Library, version and level that compressed the layers."""
 
 
 class TraceImage(Document, kw_only=True, omit_defaults=True):

@@ -1,0 +1,193 @@
+"""One build, from its contexts to its outputs: straight on, each step once.
+
+contexts ─▶ Dockerfile ─▶ graph ─▶ solver ─▶ results
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from carboy.build.cache import CacheSource
+from carboy.build.frontend.drawing import FrontendRequest, draw
+from carboy.build.frontend.inputs import Bases
+from carboy.build.graph import Context, Graph
+from carboy.build.operation import Filesystem, Value
+from carboy.build.progress import Cancellation
+from carboy.build.request import BuildRequest, ImageContext
+from carboy.build.session import EPOCH, Session, Workshop
+from carboy.build.solver import Solved, Solver
+from carboy.build.sources.contexts import ContextOpener, OpenedContext
+from carboy.build.sources.images import emulation
+from carboy.build.sources.reading import read_dockerfile
+from carboy.digest import Digest
+from carboy.engine.building.messages import Narrator, Outcome
+from carboy.engine.building.results import Extras, Finisher, Results
+from carboy.formats.dockerfile.stages import Document, Platforms, plan, read_document
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What a build is done with."""
+
+    workshop: Workshop
+    solver: Solver
+    finisher: Finisher
+    bases: Callable[[BuildRequest, Callable[[str], None]], Bases]
+    host_platform: str
+    sources: Callable[[BuildRequest], Sequence[CacheSource]] = lambda _request: ()
+    extras: Callable[[BuildRequest, Solved], Extras] = lambda _request, _solved: Extras({})
+
+
+@dataclass(slots=True)
+class Work:
+    """See the module; what it has come to so far is there when it fails."""
+
+    bench: Bench
+    request: BuildRequest
+    proxies: Mapping[str, str]
+    narrator: Narrator
+    cancellation: Cancellation
+    text: str = ""
+    """The Dockerfile."""
+    name: str = "Dockerfile"
+    epoch: int = EPOCH
+    graph: Graph | None = None
+    solved: Solved | None = None
+    opened: dict[str, OpenedContext] = field(default_factory=dict)
+    planned: bool = False
+    """The narrator has been told of the plan: from here on, the client gets a stream."""
+    begin: float = field(default_factory=time.monotonic)
+
+    def prepare(self) -> Document:
+        """The main context and the Dockerfile, read; raises what is wrong with them."""
+        bases = self._bases()
+        opener = self._opener(bases)
+        request = self.request
+        main = opener.open(request.context, dockerfile_name=request.dockerfile_name, ignore=request.ignore)
+        self.opened[""] = main
+        self.cancellation.check()
+        if request.dockerfile is not None:
+            self.name, data = request.dockerfile_name or "Dockerfile", request.dockerfile
+        elif main.dockerfile is not None:
+            data = main.dockerfile
+        else:
+            self.name, data = read_dockerfile(
+                main.origin, self.bench.workshop.layers, request.dockerfile_name
+            )
+        self.text = data.decode("utf-8", "replace")
+        if request.epoch is not None:
+            self.epoch = request.epoch
+        elif main.commit_time is not None:
+            self.epoch = main.commit_time
+        return read_document(data)
+
+    def carry_out(self, document: Document) -> Results:
+        """The graph, its values, and what is made of them."""
+        request, check = self.request, self.cancellation.check
+        bases = self._bases()
+        named = {
+            name: context.reference if isinstance(context, ImageContext) else ""
+            for name, context in request.contexts.items()
+        }
+        graph = self.graph = draw(
+            document,
+            FrontendRequest(
+                arguments=request.arguments,
+                labels=request.labels,
+                targets=request.targets,
+                platforms=request.platforms,
+                contexts=named,
+                no_cache=request.no_cache,
+                no_cache_filter=request.no_cache_filter,
+                network=request.network,
+                epoch=request.epoch,
+                host_platform=self.bench.host_platform,
+            ),
+            bases,
+        )
+        self.planned = True
+        self.narrator.planned(graph, _instructions(document, request, graph))
+        for platform in dict.fromkeys(target.platform for target in graph.targets):
+            told = emulation(platform, self.bench.host_platform)
+            if told:
+                self.narrator.warning(None, told)
+        self._open_named(graph, bases)
+        check()
+        session = Session(
+            workshop=self.bench.workshop,
+            request=request,
+            contexts={name: context.value for name, context in self.opened.items()},
+            epoch=self.epoch,
+            proxies=self.proxies,
+            reporter=self.narrator,
+            cancellation=self.cancellation,
+        )
+        solved = self.solved = self.bench.solver.solve(graph, session, sources=self.bench.sources(request))
+        check()
+        return self.bench.finisher.finish(
+            request,
+            graph,
+            solved,
+            epoch=self.epoch,
+            extras=self.bench.extras(request, solved),
+            check=check,
+        )
+
+    def outcome(self, results: Results, record: str) -> Outcome:
+        """For the narrator's last words."""
+        return Outcome(results.images, results.outputs, time.monotonic() - self.begin, record)
+
+    def layers(self) -> list[Digest]:
+        """Every layer that was met: some may be garbage now."""
+        values: list[Value] = []
+        for context in self.opened.values():
+            values += [context.value, context.origin]
+        if self.solved is not None:
+            values += self.solved.values.values()
+        found: dict[Digest, None] = {}
+        for value in values:
+            if isinstance(value, Filesystem):
+                found.update(dict.fromkeys(value.layers))
+        return list(found)
+
+    def _bases(self) -> Bases:
+        return self.bench.bases(self.request, lambda text: self.narrator.warning(None, text))
+
+    def _opener(self, bases: Bases) -> ContextOpener:
+        return ContextOpener(
+            workshop=self.bench.workshop,
+            bases=bases,
+            cancellation=self.cancellation,
+            proxies=self.proxies,
+            agents=self.request.agents,
+        )
+
+    def _open_named(self, graph: Graph, bases: Bases) -> None:
+        """The contexts that the graph takes files from; others are never fetched."""
+        opener = self._opener(bases)
+        for vertex in graph.vertices:
+            operation = vertex.operation
+            if isinstance(operation, Context) and operation.name and operation.name not in self.opened:
+                context = self.request.contexts.get(operation.name)
+                if context is not None:
+                    self.opened[operation.name] = opener.open(context)
+
+
+def _instructions(document: Document, request: BuildRequest, graph: Graph) -> list[tuple[int, str]]:
+    """(line, text) of every instruction that the targets need, in the order of the file."""
+    platform = graph.targets[0].platform if graph.targets else "linux/amd64"
+    planned = plan(
+        document,
+        arguments=request.arguments,
+        platforms=Platforms(platform, platform),
+        targets=request.targets,
+        contexts=tuple(request.contexts),
+    )
+    found: list[tuple[int, str]] = []
+    for index in sorted(planned.reachable):
+        stage = planned.stages[index]
+        for instruction in (stage.start, *stage.instructions):
+            found.append((instruction.node.line, instruction.node.source))
+    return found
