@@ -47,7 +47,7 @@ def draw_copy(draft: Draft, state: StageState, instruction: made.Copy, origin: O
     operation = Files(
         sources=tuple(sources),
         destination=_destination(instruction.destination),
-        cwd=state.cwd,
+        cwd=_cwd(state, instruction.destination),
         chown=instruction.chown,
         chmod=instruction.chmod,
         link=instruction.link,
@@ -70,7 +70,7 @@ def draw_add(draft: Draft, state: StageState, instruction: made.Add) -> None:
     operation = Files(
         sources=(*sources, *_inline(instruction.inline)),
         destination=_destination(instruction.destination),
-        cwd=state.cwd,
+        cwd=_cwd(state, instruction.destination),
         chown=instruction.chown,
         chmod=instruction.chmod,
         link=instruction.link,
@@ -103,6 +103,11 @@ def _history(instruction: made.Copy | made.Add) -> str:
     words += [redacted(source) for source in instruction.sources]
     words += [f"<<{file.name}" for file in instruction.inline]
     return " ".join([*words, instruction.destination]) + naming.MARK
+
+
+def _cwd(state: StageState, destination: str) -> str:
+    """What the destination is relative to: what does not matter does not tell two steps apart."""
+    return "/" if destination.startswith("/") else state.cwd
 
 
 def _destination(text: str) -> str:

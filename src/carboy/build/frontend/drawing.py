@@ -186,6 +186,8 @@ def _declared(triggers: Mapping[int, _Triggers]) -> set[str]:
 
 def _draw_stage(draft: Draft, stage: Stage, triggers: _Triggers) -> StageState:
     state = _begin(draft, stage, len(_layered(triggers.instructions)))
+    if not _is_replaced(stage):
+        state.filesystem(draft.vertices)
     origins = _by_place(triggers.needs)
     for number, instruction in enumerate(triggers.instructions):
         state.is_trigger, state.trigger_line = True, stage.start.node.line

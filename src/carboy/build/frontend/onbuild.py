@@ -40,6 +40,7 @@ def _read(unsafe_text: str, start: From) -> AnyInstruction:
 
 def blamed(error: DockerfileError, unsafe_text: str, start: From) -> DockerfileError:
     """The same error at the FROM that brought the trigger."""
-    shown = unsafe_text if len(unsafe_text) <= 80 else unsafe_text[:77] + "..."
+    shown = " ".join(unsafe_text[:200].split())
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
     message = f"in the trigger ONBUILD {shown} of {start.base}: {error.message}"
     return DockerfileError(message, start.node.whole_span, mend=error.mend)
