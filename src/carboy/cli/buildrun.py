@@ -66,7 +66,7 @@ def build(session: Session, parsed: Parsed) -> int:
         display.close()
         work.close()
     if display.failure:
-        return _failed(session, work.given, display, show)
+        return _failed(session, display, show)
     work.receive()
     work.finish(display)
     _summary(session, parsed, display, show)
@@ -259,17 +259,14 @@ def _take(message: Json, display: Display) -> None:
         display.failure = {"Text": error}
 
 
-def _failed(session: Session, given: Given, display: Display, show: str) -> int:
+def _failed(session: Session, display: Display, show: str) -> int:
     """What the step printed, where it stands, and why: as docker's."""
     failure, lines = display.failure, []
     step = display.failed_step
     if step is not None and step.tail:
         lines += ["------", f" > {step.name}:", *step.tail, "------"]
-    excerpt = document.text(failure, "Excerpt")
-    if excerpt:
-        rule = "-" * 20
-        line = document.number(failure, "Line")
-        lines += [f"{given.shown}:{line}" if line else given.shown, rule, excerpt.rstrip("\n"), rule]
+    if excerpt := document.text(failure, "Excerpt"):
+        lines.append(excerpt)
     if show != "rawjson" and lines:
         session.warn(for_people(2, "\n".join(lines)))
     raise BuildFailed(document.text(failure, "Text") or "the build failed")

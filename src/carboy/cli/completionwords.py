@@ -75,6 +75,10 @@ VALUES: dict[str, tuple[str, ...]] = {
     "cgroupns": ("host", "private"),
     "userns": ("host",),
     "from": ("contexts",),
+    "progress": ("auto", "plain", "tty", "rawjson", "quiet"),
+    "call": ("build", "check"),
+    "allow": ("network.host", "security.insecure"),
+    "output": ("type=local,dest=", "type=tar,dest=", "type=oci,dest=", "type=docker,dest="),
 }
 _FILTERS: dict[str, tuple[str, ...]] = {
     "ps": (

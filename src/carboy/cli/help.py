@@ -30,6 +30,7 @@ COMMON = (
 """What the first section of the overview shows, in Docker's order, as far as it exists."""
 GROUP_SUMMARIES = {
     "builder": "Building images",
+    "buildx": "Building images: other names of build and builder",
     "container": "Containers",
     "context": "Contexts: names for daemons",
     "image": "Images",

@@ -165,7 +165,6 @@ def test_a_tar_on_standard_input(run: Callable[..., tuple[int, str, str]], mode:
         (["--call=check,strict=perhaps", "."], "perhaps"),
         (["--check", "--format=xml", "."], "xml"),
         (["--check"], "requires 1 argument"),
-        (["-t", "x", "."], "no `build` yet: building images comes in a later version"),
     ],
 )
 def test_refused(run: Callable[..., tuple[int, str, str]], arguments: list[str], text: str) -> None:
