@@ -57,6 +57,8 @@ class Outlet:
         self._write = write
         self._gone = gone
         self._closed = False
+        self.used = False
+        """Something has been sent: a status cannot be any more."""
 
     def send(self, message: ProgressMessage) -> None:
         """One message."""
@@ -66,6 +68,7 @@ class Outlet:
         """The bytes of messages."""
         if self._closed:
             return
+        self.used = True
         try:
             self._write(data)
         except (Cancelled, OSError):

@@ -28,7 +28,7 @@ from carboy.formats.dockerfile.stages import Document, Platforms, plan, read_doc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
+class Tools:
     """What a build is done with."""
 
     workshop: Workshop
@@ -44,7 +44,7 @@ class Bench:
 class Work:
     """See the module; what it has come to so far is there when it fails."""
 
-    bench: Bench
+    tools: Tools
     request: BuildRequest
     proxies: Mapping[str, str]
     narrator: Narrator
@@ -56,8 +56,8 @@ class Work:
     graph: Graph | None = None
     solved: Solved | None = None
     opened: dict[str, OpenedContext] = field(default_factory=dict)
-    planned: bool = False
-    """The narrator has been told of the plan: from here on, the client gets a stream."""
+    parsed: bool = False
+    """The Dockerfile can be read: what goes wrong from here on is the build's, not the request's."""
     begin: float = field(default_factory=time.monotonic)
 
     def prepare(self) -> Document:
@@ -74,14 +74,16 @@ class Work:
             data = main.dockerfile
         else:
             self.name, data = read_dockerfile(
-                main.origin, self.bench.workshop.layers, request.dockerfile_name
+                main.origin, self.tools.workshop.layers, request.dockerfile_name
             )
         self.text = data.decode("utf-8", "replace")
         if request.epoch is not None:
             self.epoch = request.epoch
         elif main.commit_time is not None:
             self.epoch = main.commit_time
-        return read_document(data)
+        document = read_document(data)
+        self.parsed = True
+        return document
 
     def carry_out(self, document: Document) -> Results:
         """The graph, its values, and what is made of them."""
@@ -103,20 +105,19 @@ class Work:
                 no_cache_filter=request.no_cache_filter,
                 network=request.network,
                 epoch=request.epoch,
-                host_platform=self.bench.host_platform,
+                host_platform=self.tools.host_platform,
             ),
             bases,
         )
-        self.planned = True
         self.narrator.planned(graph, _instructions(document, request, graph))
         for platform in dict.fromkeys(target.platform for target in graph.targets):
-            told = emulation(platform, self.bench.host_platform)
+            told = emulation(platform, self.tools.host_platform)
             if told:
                 self.narrator.warning(None, told)
         self._open_named(graph, bases)
         check()
         session = Session(
-            workshop=self.bench.workshop,
+            workshop=self.tools.workshop,
             request=request,
             contexts={name: context.value for name, context in self.opened.items()},
             epoch=self.epoch,
@@ -124,14 +125,14 @@ class Work:
             reporter=self.narrator,
             cancellation=self.cancellation,
         )
-        solved = self.solved = self.bench.solver.solve(graph, session, sources=self.bench.sources(request))
+        solved = self.solved = self.tools.solver.solve(graph, session, sources=self.tools.sources(request))
         check()
-        return self.bench.finisher.finish(
+        return self.tools.finisher.finish(
             request,
             graph,
             solved,
             epoch=self.epoch,
-            extras=self.bench.extras(request, solved),
+            extras=self.tools.extras(request, solved),
             check=check,
         )
 
@@ -153,11 +154,11 @@ class Work:
         return list(found)
 
     def _bases(self) -> Bases:
-        return self.bench.bases(self.request, lambda text: self.narrator.warning(None, text))
+        return self.tools.bases(self.request, lambda text: self.narrator.warning(None, text))
 
     def _opener(self, bases: Bases) -> ContextOpener:
         return ContextOpener(
-            workshop=self.bench.workshop,
+            workshop=self.tools.workshop,
             bases=bases,
             cancellation=self.cancellation,
             proxies=self.proxies,
