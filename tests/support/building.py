@@ -127,7 +127,7 @@ class Workplace:
 
     def reopen(self) -> None:
         """As after the daemon's death."""
-        self.database.close()
+        self.close()
         self._open()
 
     def _open(self) -> None:
@@ -136,6 +136,7 @@ class Workplace:
         self.solver = Solver(self.cache, make_step=self._make_step, slots=self.slots, clock=lambda: self.now)
 
     def close(self) -> None:
+        self.solver.close()
         self.database.close()
 
     def _make_step(self, vertex: Vertex, session: Session) -> Step:

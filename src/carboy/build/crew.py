@@ -33,6 +33,14 @@ class Crew:
         self._waiting: deque[Ticket] = deque()
         self._threads = 0
         self._idle = 0
+        self._closed = False
+
+    def close(self) -> None:
+        """Do what waits, then let all threads go; returns when they have gone."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._threads)
 
     def submit(self, job: Callable[[], None]) -> Ticket:
         """Have the job done; it must not raise."""
@@ -66,9 +74,10 @@ class Crew:
         with self._changed:
             while not self._waiting:
                 self._idle += 1
-                told = self._changed.wait(_PATIENCE)
+                told = not self._closed and self._changed.wait(_PATIENCE)
                 self._idle -= 1
-                if not told and not self._waiting:
+                if (self._closed or not told) and not self._waiting:
                     self._threads -= 1
+                    self._changed.notify_all()
                     return None
             return self._waiting.popleft()

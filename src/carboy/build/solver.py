@@ -122,6 +122,12 @@ class Solver:
             self.cache.release(solving.held)
             self.lookers.submit(self._flush)
 
+    def close(self) -> None:
+        """Wait for the threads, after the last build has ended and before the database is closed."""
+        for crew in self.crews:
+            crew.close()
+        self._flush()
+
     def _flush(self) -> None:
         try:
             self.cache.flush()
