@@ -1,0 +1,289 @@
+"""ADD unpacks local archives: their members become items of the layer, nothing is extracted.
+
+Recognised by contents, as Docker does: a tar, plain or compressed with gzip, bzip2, xz or zstd, that has
+at least one member.  Hostile: a path with ".." is refused; links among a member's parents are followed
+inside the image's root, those of the archive as well as those of the filesystem below.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import ExitStack
+
+from carboy.build.hashcache import STAMP, stamp_of
+from carboy.build.layerwriter import Item, Origin, directory
+from carboy.build.places import FILE, Opener, is_whiteout
+from carboy.build.scan import changed, open_file
+from carboy.errors import CarboyError, Corrupt, Malformed
+from carboy.formats.compression import Compression, Decompressor, detect
+from carboy.formats.tar import (
+    CHARACTER,
+    DIRECTORY,
+    HARDLINK,
+    REGULAR,
+    SYMLINK,
+    ForwardReader,
+    TarEntry,
+    keep_xattrs,
+    scan,
+)
+
+_PIECE = 1 << 20
+_MAX_LINKS = 40
+_MAX_DEPTH = 256
+
+
+def is_archive(root: int, place: bytes) -> bool:
+    """Whether the file at `place` is a tar, perhaps compressed."""
+    with _reading(root, place) as fd:
+        try:
+            decompressor = Decompressor(lambda size: os.read(fd, size))
+            return next(scan(ForwardReader(decompressor.read)), None) is not None
+        except CarboyError:
+            return False
+
+
+def open_plain(origin: Origin, archive: Item, ingest: str, stack: ExitStack) -> int:
+    """A descriptor of the tar itself, valid while `stack` is: the file, or a temporary one, uncompressed."""
+    head, _, name = archive.place.rpartition(b"/")
+    fd = open_file(origin.opener.directory(head), name, archive.place)
+    stack.callback(os.close, fd)
+    if origin.is_local and stamp_of(os.fstat(fd)) != archive.record[: STAMP.size]:
+        raise changed(archive.place)
+    compression = detect(os.pread(fd, 6, 0))
+    if compression is Compression.NONE and not origin.is_local:
+        return fd
+    # A file that its user may still change is copied as well: it is read twice.
+    plain = os.open(ingest, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+    stack.callback(os.close, plain)
+    decompressor = Decompressor(lambda size: os.read(fd, size))
+    try:
+        while data := decompressor.read(_PIECE):
+            view = memoryview(data)
+            while view:
+                view = view[os.write(plain, view) :]
+    except Corrupt as error:
+        raise Malformed(f'cannot unpack "/{_text(archive.place)}": {error}') from error
+    if origin.is_local and stamp_of(os.fstat(fd)) != archive.record[: STAMP.size]:
+        raise changed(archive.place)
+    return plain
+
+
+def unpack(fd: int, origin: int, below: bytes, base: int, items: dict[bytes, Item], *, epoch: int) -> None:
+    """Add the members of the tar `fd` to `items`, below a directory of the image.
+
+    origin: what the items say their contents are in.  base: the filesystem that is added to.
+    """
+    unpacking = _Unpacking(origin, below, base, items, epoch)
+    try:
+        for entry in scan(lambda offset, size: os.pread(fd, size, offset)):
+            unpacking.add(entry)
+    except Corrupt as error:
+        if isinstance(error, Malformed):
+            raise
+        raise Malformed(f"cannot unpack an archive: {error}") from error
+    finally:
+        unpacking.close()
+
+
+class _Unpacking:
+    def __init__(self, origin: int, below: bytes, base: int, items: dict[bytes, Item], epoch: int) -> None:
+        self._origin = origin
+        self._below = _parts(below)
+        self._base = Opener(base)
+        self._items = items
+        self._epoch = epoch
+        self._groups = 0
+        # What the filesystem below has, by path: st_mode and a link's target; (0, b"") for nothing.
+        self._seen: dict[bytes, tuple[int, bytes]] = {b"": (DIRECTORY, b"")}
+        self._parents: dict[bytes, bytes] = {}
+
+    def close(self) -> None:
+        self._base.close()
+
+    def add(self, entry: TarEntry) -> None:
+        parts = _parts(entry.unsafe_path)
+        if not parts:
+            return  # the destination itself stays as it is
+        name = parts[-1]
+        if name.startswith(b".wh."):
+            raise Malformed(
+                f'"{_text(entry.unsafe_path)}" in an archive cannot be unpacked: names that begin with ".wh."'
+                " mean removal in a layer"
+            )
+        parent = self._parent(parts[:-1], entry)
+        path = parent + b"/" + name if parent else name
+        if entry.kind == HARDLINK:
+            self._hard_link(path, entry)
+            return
+        self._replace(path, entry.kind)
+        item = Item(
+            path,
+            entry.kind | entry.mode & 0o7777,
+            entry.uid,
+            entry.gid,
+            link=entry.link if entry.kind == SYMLINK else b"",
+            mtime=min(entry.mtime, self._epoch),
+            xattrs=tuple(sorted((keep_xattrs(entry.xattrs) or {}).items())),
+        )
+        if entry.kind == REGULAR:
+            item.size, item.origin = entry.size, self._origin
+            item.segments = _segments(entry)
+        elif entry.kind not in (DIRECTORY, SYMLINK):
+            item.rdev = os.makedev(*entry.rdev)
+            if entry.kind == CHARACTER and not item.rdev:
+                raise Malformed(
+                    f'"{_text(entry.unsafe_path)}" in an archive is a device 0:0, which means removal'
+                )
+        self._items[path] = item
+
+    def _hard_link(self, path: bytes, entry: TarEntry) -> None:
+        parts = _parts(entry.link)
+        target = b""
+        if parts:
+            parent = self._parent(parts[:-1], entry)
+            target = parent + b"/" + parts[-1] if parent else parts[-1]
+        first = self._items.get(target)
+        if first is None or stat.S_ISDIR(first.mode):
+            raise Malformed(
+                f'"{_text(entry.unsafe_path)}" in an archive is a hard link to "{_text(entry.link)}",'
+                " which is no file before it"
+            )
+        if path == target:
+            return
+        if not first.group:
+            self._groups += 1
+            first.group = b"archive %d/%d" % (self._origin, self._groups)
+        self._replace(path, stat.S_IFMT(first.mode))
+        self._items[path] = Item(
+            path,
+            first.mode,
+            first.uid,
+            first.gid,
+            first.size,
+            first.link,
+            first.rdev,
+            first.xattrs,
+            first.group,
+            first.origin,
+            first.place,
+            first.record,
+            first.data,
+            first.segments,
+            first.mtime,
+        )
+
+    def _replace(self, path: bytes, kind: int) -> None:
+        """Take away what an earlier member put there; what lies below comes with it."""
+        old = self._items.get(path)
+        if old is None or stat.S_IFMT(old.mode) == kind == DIRECTORY:
+            return
+        if stat.S_IFMT(old.mode) in (DIRECTORY, SYMLINK):
+            self._parents.clear()
+        if stat.S_ISDIR(old.mode):
+            inside = path + b"/"
+            for known in [known for known in self._items if known.startswith(inside)]:
+                del self._items[known]
+
+    def _parent(self, parts: list[bytes], entry: TarEntry) -> bytes:
+        """The directory that a member lies in, links followed, made when it is missing."""
+        spelled = b"/".join(parts)
+        known = self._parents.get(spelled)
+        if known is None:
+            known = self._parents[spelled] = self._follow(parts, entry)
+        return known
+
+    def _follow(self, parts: list[bytes], entry: TarEntry) -> bytes:
+        trail: list[bytes] = []
+        todo = [*reversed(parts), *reversed(self._below)]
+        links = 0
+        while todo:
+            part = todo.pop()
+            if part == b"..":
+                del trail[-1:]
+                continue
+            path = b"/".join((*trail, part))
+            mode, link = self._look(path)
+            if stat.S_ISLNK(mode):
+                links += 1
+                if links > _MAX_LINKS:
+                    raise Malformed(f'"{_text(entry.unsafe_path)}" in an archive lies behind a loop of links')
+                if link.startswith(b"/"):
+                    trail.clear()
+                todo += [one for one in reversed(link.split(b"/")) if one not in (b"", b".")]
+                continue
+            if mode and not stat.S_ISDIR(mode):
+                raise Malformed(
+                    f'"{_text(entry.unsafe_path)}" in an archive lies inside "/{_text(path)}",'
+                    " which is no directory"
+                )
+            if len(trail) >= _MAX_DEPTH:
+                raise Malformed(f'"{_text(entry.unsafe_path)}" in an archive is too deep')
+            if not mode:
+                self._items[path] = directory(path, 0, 0)
+            trail.append(part)
+        return b"/".join(trail)
+
+    def _look(self, path: bytes) -> tuple[int, bytes]:
+        """(st_mode, link) of what is at a path now; (0, b"") for nothing."""
+        item = self._items.get(path)
+        if item is not None:
+            return item.mode, item.link
+        found = self._seen.get(path)
+        if found is None:
+            found = self._seen[path] = self._look_below(path)
+        return found
+
+    def _look_below(self, path: bytes) -> tuple[int, bytes]:
+        head, _, name = path.rpartition(b"/")
+        if not stat.S_ISDIR(self._seen.get(head, (0, b""))[0]) and head:
+            return 0, b""
+        try:
+            parent = self._base.directory(head)
+            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            if is_whiteout(status):
+                return 0, b""
+            link = os.readlink(name, dir_fd=parent) if stat.S_ISLNK(status.st_mode) else b""
+        except OSError:
+            return 0, b""
+        return status.st_mode, link
+
+
+def _segments(entry: TarEntry) -> tuple[tuple[int, int, int], ...]:
+    if entry.segments is None:
+        return ((0, entry.size, entry.data_offset),)
+    found, where = [], entry.data_offset
+    for offset, length in entry.segments:
+        found.append((offset, length, where))
+        where += length
+    return tuple(found)
+
+
+def _parts(unsafe_path: bytes) -> list[bytes]:
+    parts = [part for part in unsafe_path.split(b"/") if part not in (b"", b".")]
+    if b".." in parts:
+        raise Malformed(f'"{_text(unsafe_path)}" in an archive climbs with ".."')
+    return parts
+
+
+class _reading:  # noqa: N801 - used as a function
+    """A file of a tree, open to read."""
+
+    def __init__(self, root: int, place: bytes) -> None:
+        head, _, name = place.rpartition(b"/")
+        opener = Opener(root)
+        try:
+            self._fd = os.open(name, FILE, dir_fd=opener.directory(head))
+        finally:
+            opener.close()
+
+    def __enter__(self) -> int:
+        return self._fd
+
+    def __exit__(self, *_error: object) -> None:
+        os.close(self._fd)
+
+
+def _text(path: bytes) -> str:
+    return path[:300].decode("utf-8", "backslashreplace")

@@ -1,0 +1,222 @@
+"""Digests of files that have not changed since they were read: a new scan reads nothing.
+
+    directory's path ──▶ names, and for each: inode, size, mtime, ctime (the stamp), sha256
+
+The kernel sets ctime at every change and nobody else can, so an unchanged stamp means unchanged
+contents; except that a change within the same tick of the clock leaves it as it is.  So nothing is
+kept of a file that was changed within RACY of being read, and nothing of filesystems whose inode numbers or
+times may be somebody else's word (network, FUSE).  Losing the whole cache costs reading the files
+once more: it is a database of its own, not synced, and thrown away when damaged.
+
+Immutable trees (layers) are remembered whole: by the layers and what was selected.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import struct
+import time
+from collections.abc import Iterator
+from types import TracebackType
+
+from carboy.linux.paths import filesystem_type
+
+STAMP = struct.Struct("=QQqq")
+STAMP_SIZE = STAMP.size
+RECORD_SIZE = STAMP_SIZE + 32
+_RACY = 2_000_000_000
+_MAX_BYTES = 256 << 20
+_DAY = 86_400
+_VERSION = 1
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+_TRUSTED = frozenset(
+    {
+        0xEF53,  # ext2, ext3, ext4
+        0x58465342,  # xfs
+        0x9123683E,  # btrfs
+        0x01021994,  # tmpfs
+        0x794C7630,  # overlay
+        0xF2F52010,  # f2fs
+        0x2FC12FC1,  # zfs
+        0xCA451A4E,  # bcachefs
+    }
+)
+"""Magic numbers (linux/magic.h) of filesystems that live on this machine."""
+
+
+def stamp_of(status: os.stat_result) -> bytes:
+    """What changes whenever a file does."""
+    return STAMP.pack(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+class HashCache:
+    """One user's view of the cache file; use as a context.  Not for several threads at once."""
+
+    def __init__(self, directory: str, name: str = "digests.sqlite") -> None:
+        self._path = f"{directory}/{name}"
+        self._connection: sqlite3.Connection | None = None
+        self._trusted: dict[int, bool] = {}
+        self._changed: list[tuple[bytes, int, int, bytes, bytes, int]] = []
+        self._now = int(time.time())
+
+    def __enter__(self) -> HashCache:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def directory(self, path: bytes, fd: int) -> dict[bytes, bytes]:
+        """Records (stamp and digest) by name of the files in the directory `fd`; empty when not known."""
+        status = os.fstat(fd)
+        row = self._one("SELECT device, inode, names, records, used FROM directories WHERE path=?", path)
+        if row is None or (row[0], row[1]) != _signed(status.st_dev, status.st_ino):
+            return {}
+        if self._now - row[4] > _DAY:
+            self._changed.append((path, row[0], row[1], row[2], row[3], self._now))
+        names, records = bytes(row[2]).split(b"/"), bytes(row[3])
+        return dict(
+            zip(
+                names,
+                [records[at : at + RECORD_SIZE] for at in range(0, len(records), RECORD_SIZE)],
+                strict=True,
+            )
+        )
+
+    def keep(self, path: bytes, fd: int, records: dict[bytes, bytes]) -> None:
+        """Remember the records of a directory; written by `close`."""
+        status = os.fstat(fd)
+        if records:
+            device, inode = _signed(status.st_dev, status.st_ino)
+            names = b"/".join(records)
+            self._changed.append((path, device, inode, names, b"".join(records.values()), self._now))
+
+    def trusts(self, fd: int, device: int) -> bool:
+        """Whether stamps of files on this device mean anything."""
+        known = self._trusted.get(device)
+        if known is None:
+            known = self._trusted[device] = filesystem_type(fd) in _TRUSTED
+        return known
+
+    def selection(self, key: bytes) -> bytes | None:
+        """What was remembered of an immutable tree."""
+        row = self._one("SELECT data, used FROM selections WHERE key=?", key)
+        if row is None:
+            return None
+        if self._now - row[1] > _DAY:
+            self.keep_selection(key, bytes(row[0]))
+        return bytes(row[0])
+
+    def keep_selection(self, key: bytes, data: bytes) -> None:
+        """Remember it."""
+        with self._writing() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO selections(key, data, used) VALUES (?, ?, ?)", (key, data, self._now)
+            )
+            _bound(connection)
+
+    def close(self) -> None:
+        """Write what is new."""
+        if self._changed:
+            with self._writing() as connection:
+                connection.executemany(
+                    "INSERT OR REPLACE INTO directories(path, device, inode, names, records, used)"
+                    " VALUES (?, ?, ?, ?, ?, ?)",
+                    self._changed,
+                )
+                _bound(connection)
+        self._changed = []
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _one(self, statement: str, key: bytes) -> tuple[int, int, bytes, bytes, int] | None:
+        try:
+            row: tuple[int, int, bytes, bytes, int] | None = (
+                self._open().execute(statement, (key,)).fetchone()
+            )
+        except sqlite3.Error as error:
+            self._without(error)
+            return None
+        return row
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction; a cache that cannot be written is none, and no error."""
+        try:
+            connection = self._open()
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._without(error)
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            with contextlib.suppress(OSError):
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._connection = _connect(self._path)
+        return self._connection
+
+    def _without(self, error: sqlite3.Error) -> None:
+        """Go on with an empty cache: in a new file when this one is damaged, else in memory."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if getattr(error, "sqlite_errorcode", None) in _DAMAGED:
+            for suffix in ("", "-wal", "-shm"):
+                with contextlib.suppress(OSError):
+                    os.unlink(self._path + suffix)
+            with contextlib.suppress(sqlite3.Error):
+                self._open()
+                return
+        self._connection = _connect(":memory:")
+
+
+def is_settled(record: bytes, now: int) -> bool:
+    """Whether a change after `now` (ns) would be seen in the record's stamp."""
+    _, _, mtime, ctime = STAMP.unpack_from(record)
+    return bool(ctime < now - _RACY and abs(now - mtime) > _RACY)
+
+
+def _signed(*numbers: int) -> tuple[int, ...]:
+    """SQLite's integers have a sign."""
+    return tuple(number - (1 << 64) if number >= 1 << 63 else number for number in numbers)
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=5.0, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=OFF")
+        if connection.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
+            connection.executescript(
+                "BEGIN;"
+                "DROP TABLE IF EXISTS directories; DROP TABLE IF EXISTS selections;"
+                "CREATE TABLE directories (path BLOB PRIMARY KEY, device INTEGER, inode INTEGER,"
+                " names BLOB, records BLOB, used INTEGER) WITHOUT ROWID;"
+                "CREATE TABLE selections (key BLOB PRIMARY KEY, data BLOB, used INTEGER);"
+                f"PRAGMA user_version={_VERSION};"
+                "COMMIT;"
+            )
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _bound(connection: sqlite3.Connection) -> None:
+    """Forget what was not used for longest when the file has grown large."""
+    pages, size = (connection.execute(f"PRAGMA {what}").fetchone()[0] for what in ("page_count", "page_size"))
+    free = connection.execute("PRAGMA freelist_count").fetchone()[0]
+    if (pages - free) * size > _MAX_BYTES:
+        connection.execute(
+            "DELETE FROM directories WHERE used <= (SELECT coalesce(avg(used), 0) FROM directories)"
+        )
+        connection.execute(
+            "DELETE FROM selections WHERE used <= (SELECT coalesce(avg(used), 0) FROM selections)"
+        )
