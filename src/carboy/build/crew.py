@@ -48,7 +48,7 @@ class Crew:
         with self._changed:
             self._waiting.append(ticket)
             if self._idle >= len(self._waiting):
-                self._changed.notify()
+                self._changed.notify(len(self._waiting) if not self._closed else self._size + 1)
                 return ticket
             if self._threads == self._size:
                 return ticket
