@@ -186,6 +186,7 @@ def serve(
                 events=engine.events,
                 upkeep=engine.upkeep,
                 files=engine.files,
+                builds=engine.building.builder,
             )
             _tell_addresses(listeners, settings)
             serve_api(

@@ -35,6 +35,7 @@ from carboy.formats.dockerapi.streams import AttachOptions, LogOptions
 from carboy.formats.dockerapi.system import DiskUsage, Event, Info, PingFacts, Version, event
 from carboy.formats.dockerapi.times import ZERO_TIME, rfc3339
 from carboy.formats.dockerapi.volumes import Volume, VolumeCreateRequest, VolumeList, VolumesPruned
+from support.fake_builds import FakeBuilds
 from support.fake_files import FakeFiles
 from support.fake_upkeep import FakeUpkeep
 
@@ -542,6 +543,7 @@ class FakeBackend:
         self.fake_events = FakeEvents()
         self.fake_system = FakeSystem()
         self.fake_upkeep = FakeUpkeep(self.fake_containers)
+        self.fake_builds = FakeBuilds()
         self.backends = Backends(
             containers=self.fake_containers,
             files=FakeFiles(self.fake_containers.find),
@@ -552,6 +554,7 @@ class FakeBackend:
             system=self.fake_system,
             events=self.fake_events,
             upkeep=self.fake_upkeep,
+            builds=self.fake_builds,
         )
 
     def emit(self, kind: str, action: str, object_id: str, attributes: dict[str, str]) -> None:

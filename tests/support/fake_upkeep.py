@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from carboy.errors import Conflict, InvalidArgument
+from carboy.formats.dockerapi.build import CachePruneOptions
 from carboy.formats.dockerapi.filters import Filters
 from carboy.formats.dockerapi.stats import ContainerStats
 from carboy.formats.dockerapi.upkeep import (
@@ -98,6 +99,6 @@ class FakeUpkeep:
         filters.require_known(("dangling", "label", "label!", "until"))
         return ImagesPruned()
 
-    def prune_build_cache(self, filters: Filters) -> BuildCachePruned:
-        del filters
+    def prune_build_cache(self, filters: Filters, options: CachePruneOptions) -> BuildCachePruned:
+        del filters, options
         return BuildCachePruned()

@@ -11,11 +11,12 @@ Failures are the categories of `carboy.errors`; their text reaches the client as
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from carboy.formats.dockerapi.archives import FilesystemChange, PathStat
+from carboy.formats.dockerapi.build import BuildOptions, BuildQuery, CachePruneOptions
 from carboy.formats.dockerapi.containers import (
     ContainerConfig,
     ContainerInspect,
@@ -281,7 +282,7 @@ class Upkeep(Protocol):
     def update(self, unsafe_ref: str, request: UpdateRequest) -> UpdateResponse: ...
     def prune_containers(self, filters: Filters) -> ContainersPruned: ...
     def prune_images(self, filters: Filters) -> ImagesPruned: ...
-    def prune_build_cache(self, filters: Filters) -> BuildCachePruned: ...
+    def prune_build_cache(self, filters: Filters, options: CachePruneOptions) -> BuildCachePruned: ...
 
 
 class Events(Protocol):
@@ -297,6 +298,39 @@ class Events(Protocol):
         """
 
 
+class BuildJob(Protocol):
+    """One build, ready to run."""
+
+    def run(self, source: Source, sink: Sink) -> None:
+        """Read the context, write the messages; raises what goes wrong before the first one."""
+
+    def cancel(self) -> None:
+        """The client went away (or has everything); `run` ends soon."""
+
+
+class BuildExport(Protocol):
+    """A result of a build, to be fetched once."""
+
+    def write(self, sink: Sink) -> None: ...
+    def close(self) -> None: ...
+
+
+class Builds(Protocol):
+    """Images out of Dockerfiles."""
+
+    def start(self, query: BuildQuery) -> BuildJob: ...
+
+    def descriptors(self, options: BuildOptions) -> Sequence[tuple[int, bool]]:
+        """The client's descriptors that `begin` takes, and whether each is of a directory."""
+
+    def begin(self, options: BuildOptions, descriptors: Mapping[int, int]) -> str:
+        """Announce a build; gives its ID.  Takes the descriptors (ours, by the client's number)."""
+
+    def add_context(self, unsafe_build: str, unsafe_name: str, source: Source) -> None: ...
+    def output(self, unsafe_build: str, index: int) -> BuildExport: ...
+    def cancel(self, unsafe_build: str) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Backends:
     """Everything the API serves."""
@@ -310,3 +344,4 @@ class Backends:
     system: System
     events: Events
     upkeep: Upkeep
+    builds: Builds

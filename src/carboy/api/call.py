@@ -182,13 +182,14 @@ class Call:
         if not unsafe_number:
             yield None
             return
-        descriptor = await self._take(unsafe_number)
+        descriptor = await self.take_descriptor(unsafe_number)
         try:
             yield descriptor
         finally:
             os.close(descriptor)
 
-    async def _take(self, unsafe_number: str) -> int:
+    async def take_descriptor(self, unsafe_number: str) -> int:
+        """A copy of a descriptor of the client's; the caller closes it."""
         if not (unsafe_number.isascii() and unsafe_number.isdecimal() and len(unsafe_number) <= 9):
             raise InvalidArgument("invalid X-Carboy-Descriptor: not a descriptor's number")
         peer = self.exchange.peer()

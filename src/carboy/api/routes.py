@@ -15,6 +15,7 @@ from carboy.api.call import Call
 from carboy.api.handlers import (
     absent,
     archive,
+    build,
     containers,
     execs,
     images,
@@ -39,7 +40,6 @@ _ANSWERS: frozenset[Handler] = frozenset(
     {
         absent.not_yet,
         absent.never,
-        absent.cancel_build,
         networks.create,
         networks.remove,
         networks.connect,
@@ -139,9 +139,9 @@ ROUTES: tuple[Route, ...] = (
         ("POST", "/images/{name}/tag", images.tag),
         ("DELETE", "/images/{name}", images.remove),
         ("POST", "/commit", images.commit),
-        ("POST", "/build", absent.not_yet),
-        ("POST", "/build/prune", upkeep.prune_build_cache, (1, 31)),
-        ("POST", "/build/cancel", absent.cancel_build, (1, 39)),
+        ("POST", "/build", build.build),
+        ("POST", "/build/prune", build.prune, (1, 31)),
+        ("POST", "/build/cancel", build.cancel, (1, 39)),
         ("POST", "/session", registries.session, (1, 31)),
         ("POST", "/grpc", registries.session, (1, 39)),
         ("GET", "/distribution/{name}/json", registries.distribution, (1, 30)),
@@ -220,6 +220,9 @@ ROUTES: tuple[Route, ...] = (
     *_group(
         "Carboy",
         ("POST", "/carboy/system/reset", system.reset),
+        ("POST", "/build/begin", build.begin),
+        ("PUT", "/build/context", build.put_context),
+        ("GET", "/build/output", build.output),
         ("GET", "/metrics", metrics.metrics),
         ("GET", "/debug/vars", metrics.variables),
         ("GET", "/debug/threads", metrics.threads),

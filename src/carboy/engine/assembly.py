@@ -12,6 +12,7 @@ import threading
 from collections.abc import Mapping
 from ipaddress import IPv4Network, ip_interface
 
+from carboy.engine.building.joining import Building
 from carboy.engine.containers import defaults
 from carboy.engine.containers.files import ContainerFiles
 from carboy.engine.containers.parts import Parts
@@ -81,7 +82,8 @@ class Engine:
         self.images.set_containers(self.containers)
         self.files = ContainerFiles(parts, self.containers, self.containers.lifecycle.emit)
         self.execs = Execs(self.containers, facts)
-        self.upkeep = Upkeep(paths, facts, self.containers, self.images, self.events)
+        self.building = Building(parts, self.images, self.database, self.layers, settings=settings)
+        self.upkeep = Upkeep(paths, facts, self.containers, self.images, self.events, self.building.caches)
         self.networks = Networks(self.network, self.containers.index, self.events)
         self.system = System(
             paths,
@@ -89,6 +91,7 @@ class Engine:
             self.containers,
             self.images,
             self.volumes,
+            self.building.caches,
             self.network,
             self.events,
             driver=driver,
@@ -99,6 +102,7 @@ class Engine:
 
     def recover(self) -> None:
         """Take over what an earlier daemon left."""
+        self.building.recover()
         self.containers.load()
 
     def ready(self) -> None:
@@ -110,6 +114,7 @@ class Engine:
         """End everything of ours; containers run on."""
         if self._background is not None:
             self._background.join(30)
+        self.building.close()
         self.upkeep.close()
         self.containers.lifecycle.close()
         self.events.close()

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from carboy.digest import Digest
+from carboy.engine.building.caches import BuildCaches
 from carboy.engine.containers.document import Container
 from carboy.engine.containers.service import Containers
 from carboy.engine.containers.states import ALIVE, State
@@ -20,6 +21,7 @@ from carboy.engine.images.records import ImageRecord
 from carboy.engine.images.service import ImageService
 from carboy.engine.usage import container_size, in_parallel
 from carboy.errors import CarboyError, Conflict, InvalidArgument, NotFound
+from carboy.formats.dockerapi.build import CachePruneOptions
 from carboy.formats.dockerapi.filters import Filters
 from carboy.formats.dockerapi.images import DeletedImage
 from carboy.formats.dockerapi.times import parse_moment
@@ -32,13 +34,21 @@ _BUSY = ALIVE | {State.STARTING, State.RESTARTING, State.REMOVING}
 
 
 class Prunes:
-    """The prunes of containers, images and (empty yet) the build cache."""
+    """The prunes of containers, images and the build cache."""
 
-    def __init__(self, paths: Paths, containers: Containers, images: ImageService, events: Events) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        containers: Containers,
+        images: ImageService,
+        events: Events,
+        caches: BuildCaches,
+    ) -> None:
         self._paths = paths
         self._containers = containers
         self._images = images
         self._events = events
+        self._caches = caches
         self._locks = {kind: threading.Lock() for kind in ("container", "image", "builder")}
 
     def containers(self, filters: Filters) -> ContainersPruned:
@@ -76,15 +86,16 @@ class Prunes:
             self._tell("image", result.space_reclaimed)
         return result
 
-    def build_cache(self, filters: Filters) -> BuildCachePruned:
-        """There is no build cache yet: nothing is removed."""
+    def build_cache(self, filters: Filters, options: CachePruneOptions) -> BuildCachePruned:
+        """Remove what no build that is under way uses, as much as was asked for."""
         try:
             filters.require_known(_BUILD_FILTERS)
         except InvalidArgument as error:
             raise InvalidArgument(f"failed to prune build cache: {error}") from error
         with self._alone("builder"):
-            self._tell("builder", 0)
-        return BuildCachePruned()
+            result = self._caches.prune(filters, options)
+            self._tell("builder", result.space_reclaimed)
+        return result
 
     def _size(self, container: Container) -> int:
         return container_size(container, self._containers, self._paths.upper(container.id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from carboy.engine.building.caches import BuildCaches
 from carboy.engine.containers import top
 from carboy.engine.containers.document import Container
 from carboy.engine.containers.service import Containers
@@ -16,6 +17,7 @@ from carboy.engine.prune import Prunes
 from carboy.engine.spec.facts import HostFacts
 from carboy.engine.stats import Deliver, Sampler, Subject
 from carboy.errors import Conflict, InvalidArgument, NotFound
+from carboy.formats.dockerapi.build import CachePruneOptions
 from carboy.formats.dockerapi.filters import Filters
 from carboy.formats.dockerapi.upkeep import (
     BuildCachePruned,
@@ -38,11 +40,12 @@ class Upkeep:
         containers: Containers,
         images: ImageService,
         events: Events,
+        caches: BuildCaches,
     ) -> None:
         self._paths = paths
         self._facts = facts
         self._containers = containers
-        self._prunes = Prunes(paths, containers, images, events)
+        self._prunes = Prunes(paths, containers, images, events, caches)
         self.sampler = Sampler(self._look)
 
     def close(self) -> None:
@@ -90,9 +93,9 @@ class Upkeep:
         """Remove the images that nobody uses."""
         return self._prunes.images(filters)
 
-    def prune_build_cache(self, filters: Filters) -> BuildCachePruned:
+    def prune_build_cache(self, filters: Filters, options: CachePruneOptions) -> BuildCachePruned:
         """Remove what no build needs."""
-        return self._prunes.build_cache(filters)
+        return self._prunes.build_cache(filters, options)
 
     # -- for the sampler
 

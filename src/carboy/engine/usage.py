@@ -17,6 +17,7 @@ from carboy.formats.dockerapi.system import DiskUsage
 from carboy.linux.treesize import directory_size as directory_size
 
 if TYPE_CHECKING:
+    from carboy.engine.building.caches import BuildCaches
     from carboy.engine.containers.document import Container
     from carboy.engine.containers.service import Containers
     from carboy.engine.images.service import ImageService
@@ -61,7 +62,11 @@ def parse_kinds(unsafe_kinds: list[str]) -> frozenset[str]:
 
 
 def disk_usage(
-    kinds: frozenset[str], containers: Containers, images: ImageService, volumes: Volumes
+    kinds: frozenset[str],
+    containers: Containers,
+    images: ImageService,
+    volumes: Volumes,
+    caches: BuildCaches,
 ) -> DiskUsage:
     """What takes how much space; what was not asked for is null."""
     report = DiskUsage(images=None, containers=None, volumes=None, build_cache=None)
@@ -78,7 +83,7 @@ def disk_usage(
     if "volume" in kinds:
         report.volumes = volumes.usage()
     if "build-cache" in kinds:
-        report.build_cache = []
+        report.build_cache = caches.records()
     return report
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from carboy.api.call import Call
 from carboy.api.reply import Answer, json_reply
-from carboy.errors import InvalidArgument, NotFound, Unavailable, Unsupported
+from carboy.errors import NotFound, Unavailable, Unsupported
 
 
 async def not_yet(call: Call) -> Answer:
@@ -17,13 +17,6 @@ async def never(call: Call) -> Answer:
     """Not part of the plan."""
     del call
     raise Unsupported("this operation is not supported by Carboy")
-
-
-async def cancel_build(call: Call) -> Answer:
-    """`POST /build/cancel`: no build ever runs."""
-    if not call.query.text("id"):
-        raise InvalidArgument("build ID not provided")
-    raise Unsupported("building is not supported by Carboy yet")
 
 
 async def swarm(call: Call) -> Answer:

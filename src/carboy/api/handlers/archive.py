@@ -67,19 +67,19 @@ async def put(call: Call) -> Answer:
         if descriptor is None:
             source, stop = receive(call)
             try:
-                await _transfer(call, lambda: extract(source), stop)
+                await transfer(call, lambda: extract(source), stop)
             finally:
                 stop()
             return EMPTY
         given = descriptor
         name = call.query.optional("name")
         if name is None:
-            await _transfer(call, lambda: extract(DescriptorSource(given, os.read)), _no_stop)
+            await transfer(call, lambda: extract(DescriptorSource(given, os.read)), _no_stop)
             return EMPTY
         if "/" in name or "\0" in name or name == "..":
             raise InvalidArgument(f"invalid name: {name[:80]!r} is not the name of a file")
-        _require_own(call)
-        await _transfer(
+        require_own(call)
+        await transfer(
             call,
             lambda: files.copy_in(ref, path, given, name, keep_kinds=keep_kinds, copy_owner=copy_owner),
             _no_stop,
@@ -94,7 +94,7 @@ def _path(call: Call) -> str:
     return path
 
 
-def _require_own(call: Call) -> None:
+def require_own(call: Call) -> None:
     """The daemon reads what lies below the client's directory: only for who may read it all anyway."""
     peer = call.exchange.peer()
     if peer is None:
@@ -119,13 +119,13 @@ async def _send(call: Call, make: Callable[[], FilesArchive]) -> Answer:
         headers = () if archive.stat is None else ((STAT, stat_header(archive.stat)),)
         if descriptor is not None:
             sink = DescriptorSink(descriptor)
-            await _transfer(call, lambda: archive.write(sink), _no_stop)
+            await transfer(call, lambda: archive.write(sink), _no_stop)
             return Reply(headers=headers)
         kind = "application/octet-stream" if archive.stat is None else TAR  # an export: as Docker
         return await download(call, archive.write, kind, headers=headers)
 
 
-async def _transfer(call: Call, work: Callable[[], None], stop: Callable[[], None]) -> None:
+async def transfer(call: Call, work: Callable[[], None], stop: Callable[[], None]) -> None:
     """Run `work` at the client's pace; it has ended when this returns, whatever the client does."""
     running = asyncio.ensure_future(call.services.workers.transfer(work))
     try:

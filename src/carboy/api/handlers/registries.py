@@ -39,6 +39,9 @@ async def search(call: Call) -> Answer:
 
 
 async def session(call: Call) -> Answer:
-    """`POST /session` and `POST /grpc`: the builder's side channels."""
+    """`POST /session` and `POST /grpc`: BuildKit's side channels."""
     del call
-    raise Unsupported("there is no builder to talk to: building is not supported by Carboy yet")
+    raise Unsupported(
+        "BuildKit's session protocol is not supported by Carboy yet: set DOCKER_BUILDKIT=0,"
+        " or use `carboy build`"
+    )

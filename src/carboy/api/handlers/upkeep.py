@@ -31,9 +31,3 @@ async def prune_images(call: Call) -> Answer:
     """`POST /images/prune`"""
     filters = call.query.filters()
     return json_reply(await call.run_slow(lambda: call.backends.upkeep.prune_images(filters)))
-
-
-async def prune_build_cache(call: Call) -> Answer:
-    """`POST /build/prune`"""
-    filters = call.query.filters()
-    return json_reply(await call.run_slow(lambda: call.backends.upkeep.prune_build_cache(filters)))
