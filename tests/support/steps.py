@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import tarfile
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -31,6 +32,21 @@ from support.daemon import busybox_tar
 from support.leftovers import leftovers
 
 EPOCH = 315_619_200
+
+
+def tar_of(files: dict[str, bytes], *, links: dict[str, str] | None = None, mode: int = 0o644) -> bytes:
+    """A layer's tar."""
+    out = BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, target in (links or {}).items():
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, target
+            tar.addfile(link)
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(data), mode
+            tar.addfile(info, BytesIO(data))
+    return out.getvalue()
 
 
 class Notes:

@@ -12,7 +12,7 @@ import pytest
 from carboy.build.executor import StepFailed, StepLimits
 from carboy.build.progress import Cancellation
 from carboy.errors import Cancelled, InvalidArgument
-from support.steps import EPOCH, Notes, Workbench, workbench
+from support.steps import EPOCH, Notes, Workbench, tar_of, workbench
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_overlay]
 __all__ = ["workbench"]
@@ -61,7 +61,7 @@ def test_two_runs_give_the_same_layer(workbench: Workbench) -> None:
 
 def test_the_exit_code_is_told(workbench: Workbench) -> None:
     with pytest.raises(
-        StepFailed, match="^The command '/bin/sh -c exit 3' returned a non-zero code: 3$"
+        StepFailed, match=r"^The command '/bin/sh -c exit 3' returned a non-zero code: 3$"
     ) as failed:
         workbench.run("exit 3")
     assert failed.value.exit_code == 3
@@ -158,7 +158,7 @@ def test_bytecode_stays_fresh(workbench: Workbench) -> None:
         "touch -d @1700000000 /m/a.py; cat /in/a.pyc > /m/__pycache__/a.cpython-311.pyc"
     )
     pyc = magic + struct.pack("<III", 0, 1700000000, 4) + b"code"
-    base = workbench.add(_tar({"in/a.pyc": pyc}))
+    base = workbench.add(tar_of({"in/a.pyc": pyc}))
     done = workbench.run(make, layers=(workbench.base, base))
     members = workbench.members(done.layer)
     assert members["m/a.py"] == EPOCH
@@ -169,7 +169,7 @@ def test_bytecode_stays_fresh(workbench: Workbench) -> None:
 def test_an_empty_root(workbench: Workbench, tmp_path: object) -> None:
     """From scratch with one static program: nothing but what it makes is in the layer."""
     program = workbench.content(workbench.base, "bin/busybox")
-    only = workbench.add(_tar({"busybox": program}, mode=0o755))
+    only = workbench.add(tar_of({"busybox": program}, mode=0o755))
     done = workbench.run("", layers=(only,), args=("/busybox", "mkdir", "/made"), env=())
     assert list(workbench.members(done.layer)) == ["made"]
 
@@ -194,16 +194,3 @@ def test_several_at_once(workbench: Workbench) -> None:
     for thread in threads:
         thread.join(20)
     assert sorted(results) == [f"{n}\n" for n in range(6)]
-
-
-def _tar(files: dict[str, bytes], mode: int = 0o644) -> bytes:
-    import io
-    import tarfile
-
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size, info.mode = len(data), mode
-            tar.addfile(info, io.BytesIO(data))
-    return out.getvalue()

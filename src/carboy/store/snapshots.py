@@ -153,7 +153,7 @@ class Snapshots:
         with ExitStack() as stack:
             lowers = self._lower_fds(stack, f"{snapshot}/none", diff_ids)
             while len(lowers) < 2:
-                lowers.append(self._empty(stack, snapshot))
+                lowers.append(self._empty(stack, snapshot, len(lowers)))
             return linux_layers.mount_overlay(lowers, None, None)
 
     def mount_beside(
@@ -172,7 +172,7 @@ class Snapshots:
         with ExitStack() as stack:
             lowers = [*directories, *self._lower_fds(stack, f"{snapshot}/none", diff_ids)]
             while len(lowers) < (1 if name else 2):
-                lowers.append(self._empty(stack, snapshot))
+                lowers.append(self._empty(stack, snapshot, len(lowers)))
             if not name:
                 return linux_layers.mount_overlay(lowers, None, None)
             place = f"{snapshot}/{name}"
@@ -315,9 +315,11 @@ class Snapshots:
             fds.append(fd)
         return fds
 
-    def _empty(self, stack: ExitStack, snapshot: str) -> int:
-        os.makedirs(f"{snapshot}/empty", 0o755, exist_ok=True)
-        return self._open(stack, f"{snapshot}/empty", snapshot)
+    def _empty(self, stack: ExitStack, snapshot: str, number: int = 0) -> int:
+        """An empty directory; overlay refuses the same one twice."""
+        path = f"{snapshot}/empty{number or ''}"
+        os.makedirs(path, 0o755, exist_ok=True)
+        return self._open(stack, path, snapshot)
 
 
 def _kind(item: Found, lowers: Lowers) -> ChangeKind:

@@ -152,6 +152,8 @@ class RunStep:
     def _identity(self, value: Value, source: str) -> str:
         if isinstance(value, Filesystem):
             return value.identity
+        from carboy.build.treedigest import tree_identity  # most builds mount no context
+
         return tree_identity(value, source, self._session)
 
     def _mount(self, mount: RunMount, inputs: Sequence[Value]) -> AnyMount | None:
@@ -221,13 +223,6 @@ class RunStep:
             uid=mount.uid or 0,
             gid=mount.gid or 0,
         )
-
-
-def tree_identity(tree: LocalTree, source: str, session: Session) -> str:
-    """The digest of what a mount shows of a context."""
-    from carboy.build.select import tree_digest  # costs nothing to those that mount none
-
-    return tree_digest(tree, source, session)
 
 
 def _taken_from(mount: RunMount, inputs: Sequence[Value]) -> tuple[tuple[Digest, ...], LocalTree | None]:

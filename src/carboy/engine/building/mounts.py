@@ -178,7 +178,7 @@ class StepMounts:
             os.close(fd)
         self._stack.callback(os.close, copy)
         options = ["rbind", "nodev", "rro" if mount.readonly else "rw", "rprivate"]
-        return self._ready(mount.target, f"cache {mount.id}", options, copy, is_directory=True)
+        return self._ready(mount.target, "cache", options, copy, is_directory=True)
 
     def _fill(self, mount: MountedCache, fd: int) -> None:
         if not mount.layers:
@@ -236,7 +236,8 @@ class StepMounts:
 
 def entries_of(ready: list[ReadyMount]) -> tuple[list[Entry], list[int]]:
     """The `mounts` of config.json, and the descriptors that go with them."""
-    entries, descriptors = [], []
+    entries: list[Entry] = []
+    descriptors: list[int] = []
     for one in ready:
         entry = dict(one.entry)
         if one.descriptor >= 0:

@@ -24,6 +24,7 @@ CREATE_TIMEOUT = 60.0
 END_TIMEOUT = 30.0
 """Seconds that a killed program may take to be gone."""
 _CHUNK = 1 << 18
+_NEVER = float("inf")
 _PROGRAMS_FAULT = ("exec", "cwd", "user")
 _log = logging.getLogger(__name__)
 
@@ -136,29 +137,33 @@ class Running:
         poll = select.poll()
         for fd in (self._channel.fileno(), self._client.fileno(), wake):
             poll.register(fd, select.POLLIN)
-        open_output, deadline = True, float("inf")
-        while self._ended is None or open_output:
+        open_output, deadline = True, _NEVER
+        while open_output or not self._has_ended():
             if self._channel.has_backlog:
                 self._take(self._channel.next_event(0))
                 continue
-            wait = None if deadline == float("inf") else max(0.0, deadline - time.monotonic()) * 1000
-            ready = poll.poll(wait)
+            ready = poll.poll(None if deadline == _NEVER else max(0.0, deadline - time.monotonic()) * 1000)
             if not ready:
-                break
+                return  # killed, or its output held open by somebody else: it is not waited for any longer
             for fd, _ in ready:
                 if fd == wake:
                     poll.unregister(wake)
                     self._kill()
                     deadline = time.monotonic() + END_TIMEOUT
                 elif fd == self._client.fileno():
-                    if not self._read(output):
+                    open_output = self._read(output)
+                    if not open_output:
                         poll.unregister(fd)
-                        open_output = False
-                elif self._ended is None:
+                    if deadline != _NEVER:
+                        deadline = time.monotonic() + END_TIMEOUT
+                elif not self._has_ended():
                     self._take(self._channel.next_event(END_TIMEOUT))
-                    if self._ended is not None:
+                    if self._has_ended():
                         poll.unregister(fd)
-                        deadline = min(deadline, time.monotonic() + END_TIMEOUT)
+                        deadline = time.monotonic() + END_TIMEOUT
+
+    def _has_ended(self) -> bool:
+        return self._ended is not None
 
     def _read(self, output: Output) -> bool:
         assert self._client is not None
