@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from binascii import a2b_base64
 
-from carboy.cli import buildcontext, buildoutputs
+from carboy.cli import buildoutputs
 from carboy.client import document
 from carboy.client.transport import ServerError
 from carboy.errors import Unsupported
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     Query = tuple[tuple[str, str], ...]
 
 
-def build(session: Session, parsed: Parsed, query: Query, rest: Json, outputs: list[Output]) -> int:
+def build(
+    session: Session, parsed: Parsed, query: Query, rest: Json, outputs: list[Output], given: Given
+) -> int:
     """Build with what every Docker has; what it has not is refused by name."""
     missing = sorted({"Targets", "Platforms", "Epoch"}.symmetric_difference(rest) & set(rest))
     if outputs or missing or parsed.list("build-context"):
@@ -31,11 +33,7 @@ def build(session: Session, parsed: Parsed, query: Query, rest: Json, outputs: l
         raise Unsupported(
             f"this daemon is not Carboy and builds without {what}: use docker and its buildx there"
         )
-    given = buildcontext.gather(parsed.arguments[0], parsed.text("file"), [], near=False)
-    try:
-        image = _build(session, parsed, query, given)
-    finally:
-        given.close()
+    image = _build(session, parsed, query, given)
     if image and parsed.text("iidfile"):
         buildoutputs.write_file(parsed.text("iidfile"), image.encode())
     if parsed.flag("quiet") and image:

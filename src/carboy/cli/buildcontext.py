@@ -44,6 +44,19 @@ class Given:
         self.tars: dict[str, Callable[[], Iterator[bytes]]] = {}
         """By context: what has to be sent."""
         self._open: list[int] = []
+        self._near: list[tuple[str, Json, Callable[[], Iterator[bytes]]]] = []
+
+    def hand_over(self, name: str, document: Json, tar: Callable[[], Iterator[bytes]]) -> None:
+        """A context that the daemon gets by descriptor, or, if it will not have that, as a tar."""
+        self._near.append((name, document, tar))
+
+    def send_all(self) -> None:
+        """The daemon takes no descriptors: everything is sent."""
+        for name, context, tar in self._near:
+            context["Kind"] = "archive"
+            context.pop("Descriptor", None)
+            self.tars[name] = tar
+        self._near.clear()
 
     def keep(self, descriptor: int) -> int:
         """Hold a descriptor open until the build has ended."""
@@ -61,7 +74,7 @@ def gather(context: str, file: str, named: list[str], *, near: bool) -> Given:
     given = Given()
     try:
         if context == "-":
-            _from_stdin(given, file, near=near)
+            _from_stdin(given, file)
         elif is_url(context):
             given.document["Context"] = {"Kind": "remote", "Url": context}
             given.remote, given.dockerfile = context, "" if file == "-" else file
@@ -69,9 +82,11 @@ def gather(context: str, file: str, named: list[str], *, near: bool) -> Given:
             if file == "-":
                 given.document["Dockerfile"] = encoded(_limited(0, "standard input"))
         else:
-            _from_directory(given, context, file, near=near)
+            _from_directory(given, context, file)
         for one in named:
-            _named(given, one, near=near)
+            _named(given, one)
+        if not near:
+            given.send_all()
     except BaseException:
         given.close()
         raise
@@ -88,7 +103,7 @@ def encoded(data: bytes) -> str:
     return b2a_base64(data, newline=False).decode()
 
 
-def _from_directory(given: Given, context: str, file: str, *, near: bool) -> None:
+def _from_directory(given: Given, context: str, file: str) -> None:
     _require_directory(context)
     given.shown = os.path.normpath(file) if file and file != "-" else NAME
     inside = _inside(context, file)
@@ -106,10 +121,10 @@ def _from_directory(given: Given, context: str, file: str, *, near: bool) -> Non
             given.document["Ignore"] = encoded(read(beside))
     if inside is not None and not os.path.exists(path := os.path.join(context, inside or _default(context))):
         raise NotFound(f"failed to read dockerfile: open {path}: no such file or directory")
-    given.document["Context"] = _directory(given, "", context, given.dockerfile, near=near)
+    given.document["Context"] = _directory(given, "", context, given.dockerfile)
 
 
-def _named(given: Given, unsafe_text: str, *, near: bool) -> None:
+def _named(given: Given, unsafe_text: str) -> None:
     name, equals, value = unsafe_text.partition("=")
     if not equals or not name or not value:
         raise InvalidArgument(f'invalid --build-context "{unsafe_text}": write NAME=PATH, or NAME=URL')
@@ -124,18 +139,17 @@ def _named(given: Given, unsafe_text: str, *, near: bool) -> None:
     elif is_url(value):
         contexts[name] = {"Kind": "remote", "Url": value}
     elif os.path.isdir(value):
-        contexts[name] = _directory(given, name, value, "", near=near)
+        contexts[name] = _directory(given, name, value, "")
     else:
         raise NotFound(f'unable to prepare context "{name}": path "{value}" not found')
 
 
-def _directory(given: Given, name: str, path: str, dockerfile: str, *, near: bool) -> Json:
+def _directory(given: Given, name: str, path: str, dockerfile: str) -> Json:
     descriptor = given.keep(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-    if near:
-        return {"Kind": "directory", "Descriptor": descriptor, "Path": os.path.realpath(path)}
     ignore = given.document.get("Ignore", "") if not name else ""
-    given.tars[name] = lambda: _packed(path, descriptor, dockerfile, ignore)
-    return {"Kind": "archive", "Path": os.path.realpath(path)}
+    found: Json = {"Kind": "directory", "Descriptor": descriptor, "Path": os.path.realpath(path)}
+    given.hand_over(name, found, lambda: _packed(path, descriptor, dockerfile, ignore))
+    return found
 
 
 def _packed(path: str, descriptor: int, dockerfile: str, ignore: str) -> Iterator[bytes]:
@@ -144,7 +158,7 @@ def _packed(path: str, descriptor: int, dockerfile: str, ignore: str) -> Iterato
     return buildpack.pack_context(path, descriptor, dockerfile, ignore)
 
 
-def _from_stdin(given: Given, file: str, *, near: bool) -> None:
+def _from_stdin(given: Given, file: str) -> None:
     """A tar, or, when it is text, the Dockerfile."""
     if file == "-":
         raise InvalidArgument("invalid argument: can't use stdin for both build context and dockerfile")
@@ -163,12 +177,13 @@ def _from_stdin(given: Given, file: str, *, near: bool) -> None:
     given.shown = file or NAME
     if regular:
         os.lseek(0, begin, os.SEEK_SET)
-        if near and begin == 0:
-            given.document["Context"] = {"Kind": "archive", "Descriptor": 0}
-            return
         head = b""
     given.document["Context"] = {"Kind": "archive"}
-    given.tars[""] = lambda: _stream(head)
+    if regular and begin == 0:
+        given.document["Context"]["Descriptor"] = 0
+        given.hand_over("", given.document["Context"], lambda: _stream(head))
+    else:
+        given.tars[""] = lambda: _stream(head)
 
 
 def _is_archive(head: bytes) -> bool:

@@ -48,7 +48,7 @@ def query(parsed: Parsed, environment: Mapping[str, str]) -> Query:
     found += [("nocache", "1")] * parsed.flag("no-cache") + [("pull", "1")] * parsed.flag("pull")
     found += [("squash", "1")] * parsed.flag("squash") + [("rm", "1"), ("forcerm", "1")]
     targets, platforms = several(parsed, "target"), several(parsed, "platform")
-    found += [("target", targets[-1])] * bool(targets) + [("platform", platforms[0])] * bool(platforms)
+    found += [("target", one) for one in targets[-1:]] + [("platform", one) for one in platforms[:1]]
     if arguments := given_here(parsed.list("build-arg"), environment):
         found.append(("buildargs", document.encode(arguments).decode()))
     if parsed.list("label"):

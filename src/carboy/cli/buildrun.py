@@ -58,13 +58,18 @@ def build(session: Session, parsed: Parsed) -> int:
     if not begun:
         from carboy.cli import buildclassic
 
-        return buildclassic.build(session, parsed, query, rest, outputs)
+        try:
+            return buildclassic.build(session, parsed, query, rest, outputs, work.given)
+        finally:
+            work.close()
     display = _display(show)
     try:
         work.build(display)
     finally:
         display.close()
         work.close()
+    if not display.failure and not display.result:
+        display.failure = {"Text": "the daemon's answer ended before the build did: see its log"}
     if display.failure:
         return _failed(session, display, show)
     work.receive()
@@ -98,7 +103,7 @@ class _Work:
             return self._begin(rest)
         except ServerError as error:
             if error.status in _NOT_THERE:
-                self.close()
+                self.given.send_all()
                 return ""
             if error.status != _NOT_HERE or not near:
                 self.close()
@@ -106,8 +111,7 @@ class _Work:
         except BaseException:
             self.close()
             raise
-        self.close()  # it does not take descriptors of this user, or from there: send tars
-        self.given = self._gather(near=False)
+        self.given.send_all()  # it does not take descriptors of this user, or from there
         return self._begin(rest)
 
     def _gather(self, *, near: bool) -> Given:
