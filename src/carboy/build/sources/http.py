@@ -135,10 +135,14 @@ class Fetcher:
         method: str = "GET",
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        authorization: str = "",
     ) -> Response:
-        """The answer to a request, redirects followed; any status."""
+        """The answer to a request, redirects followed; any status.
+
+        `authorization` is for the server of `url` only; credentials in the address itself win.
+        """
         here = url
-        authorization = _authorization(split(url))
+        authorization = _authorization(split(url)) or authorization
         for _ in range(self.limits.redirects + 1):
             self.cancellation.check()
             response = self._once(here, method, headers or {}, body, authorization)

@@ -94,7 +94,7 @@ def absent(reference: str) -> str:
     name = parse(reference).tagged().familiar_repository
     return (
         f"pull access denied for {name}, repository does not exist or may require 'docker login':"
-        f" {reference} is not in the local store, and pulling comes with the registry client in a later version:"
+        f" {reference} is not in the local store, and pulling comes with the registry client, later:"
         " use `carboy load` or `carboy import`"
     )
 
