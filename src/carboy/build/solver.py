@@ -199,7 +199,9 @@ class _Solving:
         self._origins: Collection[str] = frozenset(source.origin for source in sources)
         ttl = session.request.cache_ttl
         self._not_before = solver.clock() - ttl if ttl else 0.0
-        self._explainer = Explainer(solver.cache, graph, session, not_before=self._not_before)
+        self._explainer = Explainer(
+            solver.cache, graph, session, not_before=self._not_before, origins=self._origins
+        )
         needed = _needed(graph)
         self._work = {index: _Work(graph.vertices[index]) for index in needed}
         self._missing = {index: len(set(graph.vertices[index].inputs)) for index in needed}
