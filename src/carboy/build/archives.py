@@ -124,7 +124,7 @@ class _Unpacking:
             entry.uid,
             entry.gid,
             link=entry.link if entry.kind == SYMLINK else b"",
-            mtime=min(entry.mtime, self._epoch),
+            mtime=max(0, min(entry.mtime, self._epoch)),
             xattrs=tuple(sorted((keep_xattrs(entry.xattrs) or {}).items())),
         )
         if entry.kind == REGULAR:

@@ -32,6 +32,9 @@ _DAY = 86_400
 _VERSION = 1
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
+_Row = tuple[int, int, bytes, bytes, int]
+"""Device and inode of a directory, names in it, their records, when that was used last."""
+
 _TRUSTED = frozenset(
     {
         0xEF53,  # ext2, ext3, ext4
@@ -61,6 +64,8 @@ class HashCache:
         self._trusted: dict[int, bool] = {}
         self._changed: list[tuple[bytes, int, int, bytes, bytes, int]] = []
         self._now = int(time.time())
+        self._loaded: bytes | None = None
+        self._rows: dict[bytes, _Row] = {}
 
     def __enter__(self) -> HashCache:
         return self
@@ -70,26 +75,27 @@ class HashCache:
     ) -> None:
         self.close()
 
-    def directory(self, path: bytes, fd: int) -> dict[bytes, bytes]:
-        """Records (stamp and digest) by name of the files in the directory `fd`; empty when not known."""
-        status = os.fstat(fd)
-        row = self._one("SELECT device, inode, names, records, used FROM directories WHERE path=?", path)
+    def load(self, path: bytes) -> None:
+        """Fetch what is known of a directory and all below it, in one go."""
+        self._rows = {row[0]: row[1:] for row in self._all(path)}
+        self._loaded = path
+
+    def directory(self, path: bytes, status: os.stat_result) -> dict[bytes, bytes]:
+        """Records (stamp and digest) by name of the files in a directory; empty when none are known."""
+        if self._loaded is None or not (path == self._loaded or path.startswith(self._loaded + b"/")):
+            row = self._one("SELECT device, inode, names, records, used FROM directories WHERE path=?", path)
+        else:
+            row = self._rows.get(path)
         if row is None or (row[0], row[1]) != _signed(status.st_dev, status.st_ino):
             return {}
-        if self._now - row[4] > _DAY:
-            self._changed.append((path, row[0], row[1], row[2], row[3], self._now))
-        names, records = bytes(row[2]).split(b"/"), bytes(row[3])
-        return dict(
-            zip(
-                names,
-                [records[at : at + RECORD_SIZE] for at in range(0, len(records), RECORD_SIZE)],
-                strict=True,
-            )
-        )
+        device, inode, names, records, used = row
+        if self._now - used > _DAY:
+            self._changed.append((path, device, inode, names, records, self._now))
+        pieces = [records[at : at + RECORD_SIZE] for at in range(0, len(records), RECORD_SIZE)]
+        return dict(zip(names.split(b"/"), pieces, strict=True))
 
-    def keep(self, path: bytes, fd: int, records: dict[bytes, bytes]) -> None:
+    def keep(self, path: bytes, status: os.stat_result, records: dict[bytes, bytes]) -> None:
         """Remember the records of a directory; written by `close`."""
-        status = os.fstat(fd)
         if records:
             device, inode = _signed(status.st_dev, status.st_ino)
             names = b"/".join(records)
@@ -104,12 +110,12 @@ class HashCache:
 
     def selection(self, key: bytes) -> bytes | None:
         """What was remembered of an immutable tree."""
-        row = self._one("SELECT data, used FROM selections WHERE key=?", key)
+        row = self._one("SELECT 0, 0, data, data, used FROM selections WHERE key=?", key)
         if row is None:
             return None
-        if self._now - row[1] > _DAY:
-            self.keep_selection(key, bytes(row[0]))
-        return bytes(row[0])
+        if self._now - row[4] > _DAY:
+            self.keep_selection(key, row[2])
+        return row[2]
 
     def keep_selection(self, key: bytes, data: bytes) -> None:
         """Remember it."""
@@ -134,11 +140,24 @@ class HashCache:
             self._connection.close()
             self._connection = None
 
-    def _one(self, statement: str, key: bytes) -> tuple[int, int, bytes, bytes, int] | None:
+    def _all(self, path: bytes) -> list[tuple[bytes, int, int, bytes, bytes, int]]:
         try:
-            row: tuple[int, int, bytes, bytes, int] | None = (
-                self._open().execute(statement, (key,)).fetchone()
+            return (
+                self._open()
+                .execute(
+                    "SELECT path, device, inode, names, records, used FROM directories"
+                    " WHERE path = ? OR (path >= ? AND path < ?)",
+                    (path, path + b"/", path + b"0"),
+                )
+                .fetchall()
             )
+        except sqlite3.Error as error:
+            self._without(error)
+            return []
+
+    def _one(self, statement: str, key: bytes) -> _Row | None:
+        try:
+            row: _Row | None = self._open().execute(statement, (key,)).fetchone()
         except sqlite3.Error as error:
             self._without(error)
             return None

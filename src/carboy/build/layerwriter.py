@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 import msgspec
 
 from carboy.build.hashcache import STAMP, stamp_of
-from carboy.build.places import Opener
-from carboy.build.scan import changed, open_file
-from carboy.errors import Unavailable
-from carboy.formats.tar import DIRECTORY, END, HARDLINK, REGULAR, TarEntry, encode, padding
+from carboy.build.places import FILE, Opener
+from carboy.build.scan import changed
+from carboy.errors import Corrupt, Unavailable
+from carboy.formats.tar import DIRECTORY, END, HARDLINK, REGULAR, PlainHeaders, TarEntry, encode, padding
 from carboy.store.intake import Intake
 from carboy.store.layers import Layer, LayerStore
 
@@ -87,8 +87,9 @@ def write_layer(
     """Make a layer of the items; nothing is left of it when that fails."""
     with layers.begin() as intake:
         try:
-            _Writer(intake, origins, epoch, check).write(sorted(items, key=lambda item: item.path))
-            return layers.commit(intake)
+            writer = _Writer(intake, origins, epoch, check)
+            writer.write(sorted(items, key=lambda item: item.path))
+            return layers.commit(intake, members=writer.members)
         except BaseException as error:
             if os.path.isdir(intake.path):
                 layers.discard(intake, error)
@@ -110,8 +111,12 @@ class _Writer:
         self._origins = origins
         self._epoch = epoch
         self._check = check
+        self._headers = PlainHeaders(epoch)
         self._pending: list[bytes] = []
         self._size = 0
+        self._total = 0
+        self.members: list[TarEntry] = []
+        """What was written, as a reader of the tar would find it."""
 
     def write(self, items: Sequence[Item]) -> None:
         groups: dict[bytes, bytes] = {}
@@ -121,7 +126,12 @@ class _Writer:
                 first = groups.setdefault(item.group, item.path)
                 if first != item.path:
                     entry.kind, entry.link, entry.size = HARDLINK, first, 0
-            self._add(encode(entry, epoch=self._epoch))
+            header = None
+            if entry.kind == REGULAR and item.mtime < 0 and not entry.xattrs:
+                header = self._headers.make(entry.unsafe_path, entry.mode, entry.uid, entry.gid, entry.size)
+            self._add(header or encode(entry, epoch=self._epoch))
+            entry.data_offset = self._total
+            self.members.append(entry)
             if entry.size:
                 self._contents(item)
         self._add(END)
@@ -145,6 +155,7 @@ class _Writer:
     def _add(self, data: bytes) -> None:
         self._pending.append(data)
         self._size += len(data)
+        self._total += len(data)
         if self._size > _BATCH:
             self._flush()
 
@@ -172,19 +183,17 @@ class _Writer:
             parent = origin.opener.directory(head)
         except OSError as error:
             raise changed(item.place) from error
-        fd = open_file(parent, name, item.place)
         try:
-            if not origin.is_local:
-                self._copy(fd, item)
-                return
-            stamp = item.record[: STAMP.size]
-            if stamp_of(os.fstat(fd)) != stamp:
-                raise changed(item.place)
-            if STAMP.unpack(stamp)[3] > origin.seen - _TICK:
+            fd = os.open(name, FILE, dir_fd=parent)
+        except OSError as error:
+            raise changed(item.place) from error
+        try:
+            if origin.is_local and STAMP.unpack_from(item.record)[3] > origin.seen - _TICK:
                 self._copy_checked(fd, item)
             else:
                 self._copy(fd, item)
-            if stamp_of(os.fstat(fd)) != stamp:
+            # Only now: what had the stamp before it was looked at and after it was read is what was read.
+            if origin.is_local and stamp_of(os.fstat(fd)) != item.record[: STAMP.size]:
                 raise changed(item.place)
         finally:
             os.close(fd)
@@ -192,9 +201,16 @@ class _Writer:
     def _copy(self, fd: int, item: Item) -> None:
         if item.size > _SMALL:
             self._flush()
-            self._intake.write_from(fd, 0, item.size)
+            try:
+                self._intake.write_from(fd, 0, item.size)
+            except Corrupt as error:
+                raise changed(item.place) from error
+            self._total += item.size
             return
-        data = os.read(fd, item.size)
+        try:
+            data = os.read(fd, item.size)
+        except OSError as error:
+            raise changed(item.place) from error
         if len(data) != item.size:
             raise changed(item.place)
         self._add(data)
@@ -220,6 +236,7 @@ class _Writer:
             if length > _SMALL:
                 self._flush()
                 self._intake.write_from(fd, where, length)
+                self._total += length
             else:
                 self._add(os.pread(fd, length, where))
             position = offset + length

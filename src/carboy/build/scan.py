@@ -101,8 +101,7 @@ class Scanner:
         row = self._row(parent, name, b"", place, status, known.old if known else {})
         if row is None:
             raise InvalidArgument(f'"/{_text(place)}" is a socket: it cannot be copied')
-        if known is not None and row.record:
-            known.keep_old()
+        if known is not None and row.record and row.record is not known.old.get(name):
             known.see(name, row.record)
             known.save()
         return row
@@ -110,6 +109,8 @@ class Scanner:
     def directory(self, fd: int, place: bytes, wanted: Filter | None = None) -> list[Row]:
         """All rows below the directory `fd`, which is at `place` in the tree; its own is not among them."""
         self._twins.clear()
+        if self.tree.is_local:
+            self.hashes.load(self._path(place))
         rows: list[Row] = []
         self._directory(fd, place, b"", wanted, rows, 0)
         return rows
@@ -122,12 +123,11 @@ class Scanner:
         self.check()
         known = self._known(place, fd)
         old = known.old if known is not None else {}
-        if known is not None and (wanted is not None or self.tree.ignore is not None):
-            known.keep_old()
         prefix = below + b"/" if below else b""
         inside = place + b"/" if place else b""
         ignore = self.tree.ignore
         directories: list[tuple[bytes, os.stat_result, bool]] = []
+        start = len(rows)
         with os.scandir(fd) as found:
             for item in found:
                 name = os.fsencode(item.name)
@@ -149,9 +149,11 @@ class Scanner:
                 row = self._row(fd, name, prefix + name, inside + name, status, old)
                 if row is not None:
                     rows.append(row)
-                    if known is not None and row.record:
+                    if known is not None and row.record and row.record is not old.get(name):
                         known.see(name, row.record)
         if known is not None:
+            if wanted is None and ignore is None:
+                known.forget_others(rows[start:])
             known.save()
         for name, status, taken in directories:
             self._enter(fd, name, status, inside + name, prefix + name, wanted, rows, depth, taken=taken)
@@ -283,42 +285,50 @@ class Scanner:
     def _known(self, place: bytes, fd: int) -> _Known | None:
         if not self.tree.is_local:
             return None
-        path = os.fsencode(self.tree.path) + b"/" + place
-        return _Known(self.hashes, path, fd)
+        return _Known(self.hashes, self._path(place), fd)
+
+    def _path(self, place: bytes) -> bytes:
+        """Where a directory of the tree is on this machine."""
+        top = os.fsencode(self.tree.path)
+        return top + b"/" + place if place else top
 
 
 class _Known:
     """The records of one directory, before and now."""
 
-    __slots__ = ("_fd", "_hashes", "_now", "_path", "_trusted", "new", "old")
+    __slots__ = ("_hashes", "_new", "_now", "_path", "_status", "_trusted", "old")
 
     def __init__(self, hashes: HashCache, path: bytes, fd: int) -> None:
         self._hashes = hashes
         self._path = path
-        self._fd = fd
-        self._trusted = hashes.trusts(fd, os.fstat(fd).st_dev)
+        self._status = os.fstat(fd)
+        self._trusted = hashes.trusts(fd, self._status.st_dev)
         self._now = time.time_ns()
-        self.old = hashes.directory(path, fd) if self._trusted else {}
-        self.new: dict[bytes, bytes] = {}
-
-    def keep_old(self) -> None:
-        """Not everything is looked at this time."""
-        self.new.update(self.old)
+        self.old = hashes.directory(path, self._status) if self._trusted else {}
+        self._new: list[tuple[bytes, bytes]] = []
 
     def see(self, name: bytes, record: bytes) -> None:
-        """What the directory holds now."""
-        self.new[name] = record
+        """A file that is not as it was known."""
+        self._new.append((name, record))
+
+    def forget_others(self, rows: list[Row]) -> None:
+        """These are all files that are there: others are gone."""
+        if self._new:
+            names = {row.path.rpartition(b"/")[2] for row in rows}
+            self.old = {name: record for name, record in self.old.items() if name in names}
 
     def save(self) -> None:
-        """Remember it, when it is something else than before."""
-        if self._trusted:
-            settled = {
-                name: record
-                for name, record in self.new.items()
-                if record is self.old.get(name) or is_settled(record, self._now)
-            }
-            if settled != self.old:
-                self._hashes.keep(self._path, self._fd, settled)
+        """Remember what is new."""
+        if not self._trusted or not self._new:
+            return
+        records = dict(self.old)
+        for name, record in self._new:
+            if is_settled(record, self._now):
+                records[name] = record
+            else:
+                records.pop(name, None)
+        if records != self.old:
+            self._hashes.keep(self._path, self._status, records)
 
 
 def open_file(parent: int, name: bytes, place: bytes) -> int:

@@ -18,7 +18,7 @@ import mmap
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -26,7 +26,7 @@ from typing import Protocol
 from carboy.digest import Digest
 from carboy.errors import Corrupt, NotFound, Unavailable
 from carboy.formats.layertree import build_tree, walk
-from carboy.formats.tar import scan
+from carboy.formats.tar import TarEntry, scan
 from carboy.linux import layers as linux_layers
 from carboy.linux import tree as linux_tree
 from carboy.store.intake import TAR_NAME, Intake, Reader, sync_directory
@@ -61,8 +61,17 @@ class LayerStore(Protocol):
         """A place to write a tar to, for `commit`."""
         ...
 
-    def commit(self, intake: Intake, *, expected: Digest | None = None) -> Layer:
-        """Make a layer of what was written."""
+    def commit(
+        self,
+        intake: Intake,
+        *,
+        expected: Digest | None = None,
+        members: Iterable[TarEntry] | None = None,
+    ) -> Layer:
+        """Make a layer of what was written.
+
+        members: what a reader of the tar would find, from a writer who knows: it is not read again.
+        """
         ...
 
     def discard(self, intake: Intake, error: BaseException) -> None:
@@ -136,19 +145,27 @@ class _Layers:
         """A place to write a tar to."""
         return Intake(self._paths.ingest, size_limit=size_limit)
 
-    def commit(self, intake: Intake, *, expected: Digest | None = None) -> Layer:
+    def commit(
+        self,
+        intake: Intake,
+        *,
+        expected: Digest | None = None,
+        members: Iterable[TarEntry] | None = None,
+    ) -> Layer:
         """Read what is (being) written, index it, and publish it under its DiffID."""
         try:
             with _full_disk("storing a layer"):
-                return self._commit(intake, expected)
+                return self._commit(intake, expected, members)
         finally:
             if os.path.isdir(intake.path):
                 _remove_directory(self._paths.ingest, os.path.basename(intake.path))
 
-    def _commit(self, intake: Intake, expected: Digest | None) -> Layer:
+    def _commit(self, intake: Intake, expected: Digest | None, members: Iterable[TarEntry] | None) -> Layer:
         self._step("writing")
         try:
-            root = build_tree(scan(intake.read_at, require_end=expected is None))
+            if members is None:
+                members = scan(intake.read_at, require_end=expected is None)
+            root = build_tree(members)
         except Corrupt as error:
             # When the bytes themselves are wrong, say that instead of what they look like.
             intake.give_up(error)

@@ -16,7 +16,7 @@ from carboy.formats.tar.entry import (
     TarLimits,
 )
 from carboy.formats.tar.reader import ForwardReader, ReadAt, scan
-from carboy.formats.tar.writer import END, encode, keep_xattrs, padding
+from carboy.formats.tar.writer import END, PlainHeaders, encode, keep_xattrs, padding
 
 __all__ = [
     "BLOCK",
@@ -28,6 +28,7 @@ __all__ = [
     "REGULAR",
     "SYMLINK",
     "ForwardReader",
+    "PlainHeaders",
     "ReadAt",
     "TarEntry",
     "TarLimits",

