@@ -1,4 +1,4 @@
-"""Build graphs as text, for golden tests: Dockerfiles of tests/golden/build and the images they begin from."""
+"""Build graphs as text, for golden tests: Dockerfiles of tests/golden/build and their images."""
 
 from __future__ import annotations
 

@@ -94,7 +94,11 @@ def _read(url: str, query: str, fragment: str) -> Repository:
 
 def _query(query: str) -> dict[str, str]:
     values: dict[str, str] = {}
-    for key, value in parse_qsl(query, keep_blank_values=True, max_num_fields=50):
+    try:
+        fields = parse_qsl(query, keep_blank_values=True, max_num_fields=2 * len(_KEYS))
+    except ValueError as error:
+        raise InvalidArgument("the address of a repository has too many fields") from error
+    for key, value in fields:
         if key not in _KEYS:
             raise InvalidArgument(f'unexpected query "{key}"{suggestion(key, _KEYS)}')
         if key in values:

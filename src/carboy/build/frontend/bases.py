@@ -13,8 +13,9 @@ from carboy.build.frontend.inputs import BaseImage, Bases, FrontendRequest
 from carboy.build.frontend.platforms import normalized, of_image
 from carboy.build.frontend.vertices import Place, Vertices
 from carboy.build.graph import Image, Scratch
-from carboy.errors import CarboyError
+from carboy.errors import CarboyError, InvalidArgument
 from carboy.formats.dockerfile.nodes import Node
+from carboy.formats.dockerfile.source import DockerfileError
 from carboy.formats.dockerfile.stages import SCRATCH, Origin
 
 SPECIAL = ("scratch", "context")
@@ -71,6 +72,8 @@ class Images:
         if key not in self._found:
             try:
                 self._found[key] = self._bases.resolve(reference, platform)
+            except InvalidArgument as error:
+                raise DockerfileError(f"{reference}: {error}", node.whole_span) from error
             except CarboyError as error:
                 error.add_note(f"Dockerfile line {node.line}: {node.source}")
                 raise

@@ -24,7 +24,7 @@ from carboy.build.frontend.platforms import normalized
 from carboy.build.frontend.running import draw_run
 from carboy.build.frontend.settings import set_config
 from carboy.build.frontend.stagestate import StageState, add_context, new_config
-from carboy.build.frontend.vertices import Place, Vertices
+from carboy.build.frontend.vertices import ENTRY, Place, Vertices
 from carboy.build.graph import Directory, Graph, Target
 from carboy.errors import InvalidArgument
 from carboy.formats.dockerapi.images import ImageConfig
@@ -97,6 +97,9 @@ def _drafts(
     given = dict(request.arguments)
     if request.epoch is not None:
         given[_EPOCH] = str(request.epoch)
+    for name, value in (*given.items(), *request.labels.items()):
+        if not is_text(name + value):
+            raise InvalidArgument(f"the argument or label {name!r} holds bytes that are no text")
     contexts = Contexts(request)
     host = normalized(request.host_platform)
     for platform in [normalized(each) for each in request.platforms] or [""]:
@@ -185,7 +188,12 @@ def _declared(triggers: Mapping[int, _Triggers]) -> set[str]:
 
 
 def _draw_stage(draft: Draft, stage: Stage, triggers: _Triggers) -> StageState:
-    state = _begin(draft, stage, len(_layered(triggers.instructions)))
+    try:
+        state = _begin(draft, stage, len(_layered(triggers.instructions)))
+    except DockerfileError:
+        raise
+    except InvalidArgument as error:
+        raise DockerfileError(str(error), stage.start.node.whole_span) from error
     if not _is_replaced(stage):
         state.filesystem(draft.vertices)
     origins = _by_place(triggers.needs)
@@ -222,6 +230,7 @@ def _begin(draft: Draft, stage: Stage, triggered: int) -> StageState:
     total = len(_layered(stage.instructions)) + triggered
     if ground.stage >= 0:
         parent = draft.states[ground.stage]
+        draft.vertices.weigh(parent.weight)
         state = parent.child(label=stage.label, name=name, ignore_cache=ignored)
         state.total = total
         return state
@@ -291,8 +300,10 @@ def _apply(
     draft: Draft, state: StageState, instruction: AnyInstruction, origins: Mapping[int, Origin]
 ) -> None:
     """Have one instruction change the stage."""
+    _check_text(instruction)
     expanded = state.scope.apply(instruction).instruction
     try:
+        draft.vertices.weigh(_weight(expanded))
         match expanded:
             case made.Run():
                 draw_run(draft, state, expanded, origins)
@@ -303,11 +314,45 @@ def _apply(
             case made.Workdir():
                 _draw_workdir(draft, state, expanded)
             case _:
-                set_config(state, expanded, draft.given)
+                set_config(draft.vertices, state, expanded, draft.given)
     except DockerfileError:
         raise
     except InvalidArgument as error:
         raise DockerfileError(str(error), instruction.node.whole_span) from error
+
+
+def _check_text(instruction: AnyInstruction) -> None:
+    """Refuse what no command line, path or config can hold; a heredoc that is a file may be anything."""
+    node = instruction.node
+    texts = [node.text]
+    if isinstance(instruction, made.Run):
+        texts += [each.content for each in node.heredocs]
+    for text in texts:
+        if not is_text(text):
+            raise DockerfileError(
+                f"{node.name} holds bytes that are no text", node.whole_span, mend="save the file as UTF-8"
+            )
+
+
+def is_text(text: str) -> bool:
+    """Whether it has no NUL and no bytes that were not UTF-8."""
+    if "\0" in text:
+        return False
+    return text.isascii() or not any("\ud800" <= one <= "\udfff" for one in text)
+
+
+def _weight(instruction: AnyInstruction) -> int:
+    """Roughly the bytes that it leaves in a config or an operation."""
+    match instruction:
+        case made.Env() | made.Label():
+            return sum([2 * (len(pair.key) + len(pair.value)) + ENTRY for pair in instruction.pairs])
+        case made.Arg():
+            return sum([2 * len(each.default or "") + ENTRY for each in instruction.arguments])
+        case made.Copy() | made.Add():
+            size = sum([len(file.data) for file in instruction.inline])
+            return size + 2 * sum([len(source) for source in instruction.sources]) + ENTRY
+        case _:
+            return ENTRY
 
 
 def _draw_workdir(draft: Draft, state: StageState, instruction: made.Workdir) -> None:
@@ -327,6 +372,7 @@ def _draw_workdir(draft: Draft, state: StageState, instruction: made.Workdir) ->
 def _target(draft: Draft, index: int) -> Target:
     state = draft.states[index]
     vertex = state.filesystem(draft.vertices)
+    state.config.env = [f"{name}={value}" for name, value in state.scope.environment.items()]
     state.config.labels.update(sorted(draft.request.labels.items()))
     return Target(
         stage=state.label,

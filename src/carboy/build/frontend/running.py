@@ -10,7 +10,7 @@ from carboy.build.frontend.addresses import redacted
 from carboy.build.frontend.draft import Draft
 from carboy.build.frontend.settings import with_shell
 from carboy.build.frontend.stagestate import StageState, add_context
-from carboy.build.frontend.vertices import input_number
+from carboy.build.frontend.vertices import ENTRY, input_number
 from carboy.build.graph import SCRIPT_PATH, Run, RunDevice, RunMount
 from carboy.formats.dockerfile import instructions as made
 from carboy.formats.dockerfile.instructions import CommandLine, script_of
@@ -30,9 +30,11 @@ def draw_run(draft: Draft, state: StageState, instruction: made.Run, origins: Ma
     args, script = _command(state, instruction.command, node)
     inputs = [state.filesystem(draft.vertices)]
     mounts = _mounts(draft, state, instruction, origins, inputs)
+    env = state.environment(draft.given)
+    draft.vertices.weigh(sum([len(each) + ENTRY for each in env]))
     operation = Run(
         args=tuple(args),
-        env=state.environment(draft.given),
+        env=env,
         cwd=state.cwd,
         user=state.config.user,
         network=instruction.network if instruction.network in ("none", "host") else draft.request.network,
@@ -41,19 +43,14 @@ def draw_run(draft: Draft, state: StageState, instruction: made.Run, origins: Ma
         devices=tuple([RunDevice(name=each.name, required=each.required) for each in instruction.devices]),
         script=script,
     )
-    variables = dict(state.scope.variables)
-    variables.update((mount.env, "****") for mount in mounts if mount.env)
-    for name, _ in _hidden(state, draft):
-        variables.pop(name, None)
-    name = draft.prefix(state) + draft.names.of_run(node, instruction.command, variables)
+    shown = dict([each.split("=", 1) for each in env])
+    shown.update((mount.env, "****") for mount in mounts if mount.env)
+    name = draft.prefix(state) + draft.names.of_run(node, instruction.command, shown)
     place = state.place(node, name, instruction=redacted(node.source))
     vertex = draft.vertices.add(operation, tuple(inputs), place)
-    state.grown(vertex, _history(state, draft, args))
-
-
-def _hidden(state: StageState, draft: Draft) -> list[tuple[str, str]]:
-    shown = {each.partition("=")[0] for each in state.environment(draft.given)}
-    return [(name, value) for name, value in state.scope.variables.items() if name not in shown]
+    history = _history(state, draft, args)
+    draft.vertices.weigh(len(history) + ENTRY)
+    state.grown(vertex, history)
 
 
 def _command(state: StageState, command: CommandLine, node: Node) -> tuple[list[str], str]:

@@ -9,23 +9,22 @@ from carboy.build.frontend import naming
 from carboy.build.frontend.ports import exposed
 from carboy.build.frontend.signalnames import is_signal
 from carboy.build.frontend.stagestate import DEFAULT_SHELL, StageState, is_proxy
+from carboy.build.frontend.vertices import Vertices
 from carboy.errors import InvalidArgument
 from carboy.formats.dockerapi.containers import HealthConfig
 from carboy.formats.dockerapi.images import ImageConfig
 from carboy.formats.dockerapi.wire import Empty
 from carboy.formats.dockerfile import instructions as made
 from carboy.formats.dockerfile.instructions import AnyInstruction, CommandLine
-from carboy.formats.dockerfile.source import DockerfileError
 
 
-def set_config(state: StageState, instruction: AnyInstruction, given: Mapping[str, str]) -> None:
-    """Change the config as an expanded instruction says, and remember it; raises DockerfileError."""
-    setter = _SETTERS[type(instruction)]
-    try:
-        text = setter(state, instruction, given)
-    except InvalidArgument as error:
-        raise DockerfileError(str(error), instruction.node.whole_span) from error
+def set_config(
+    vertices: Vertices, state: StageState, instruction: AnyInstruction, given: Mapping[str, str]
+) -> None:
+    """Change the config as an expanded instruction says, and remember it; raises InvalidArgument."""
+    text = _SETTERS[type(instruction)](state, instruction, given)
     if text:
+        vertices.weigh(8 * len(text))  # the text, and the strings and entries that it names
         state.remember(text)
 
 
@@ -46,8 +45,8 @@ def _arg(_: StageState, instruction: made.Arg, given: Mapping[str, str]) -> str:
     return "ARG " + " ".join(texts)
 
 
-def _env(state: StageState, instruction: made.Env, _: Mapping[str, str]) -> str:
-    state.config.env = [f"{name}={value}" for name, value in state.scope.environment.items()]
+def _env(_: StageState, instruction: made.Env, __: Mapping[str, str]) -> str:
+    # The scope keeps them: the config gets them at the end, not anew for each of thousands.
     return naming.pairs("ENV", [(pair.key, pair.value) for pair in instruction.pairs])
 
 
@@ -59,12 +58,12 @@ def _label(state: StageState, instruction: made.Label, _: Mapping[str, str]) -> 
 
 def _expose(state: StageState, instruction: made.Expose, _: Mapping[str, str]) -> str:
     ports = exposed(instruction.ports)
-    state.config.exposed_ports.update((port, Empty()) for port in ports)
+    state.config.exposed_ports.update(dict.fromkeys(ports, Empty()))
     return "EXPOSE " + naming.listed(ports)
 
 
 def _volume(state: StageState, instruction: made.Volume, _: Mapping[str, str]) -> str:
-    state.config.volumes.update((path, Empty()) for path in instruction.paths)
+    state.config.volumes.update(dict.fromkeys(instruction.paths, Empty()))
     return "VOLUME " + naming.listed(instruction.paths)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from carboy.build.frontend.vertices import Place, Vertices
+from carboy.build.frontend.vertices import ENTRY, Place, Vertices
 from carboy.build.graph import Context, Files, FileSource, HistoryStep, Scratch
 from carboy.errors import InvalidArgument
 from carboy.formats.dockerapi.images import ImageConfig
@@ -57,7 +57,7 @@ class StageState:
         """Where the instructions of a base image's ONBUILD stand: the line of FROM."""
 
     def child(self, *, label: str, name: str, ignore_cache: bool) -> StageState:
-        """That of a stage that begins from this one; triggers do not reach it."""
+        """That of a stage that begins from this one; triggers do not reach it.  See `weight`."""
         state = StageState(
             label=label,
             name=name,
@@ -73,6 +73,13 @@ class StageState:
         state.layers = self.layers
         state.is_bare_context = self.is_bare_context
         return state
+
+    @property
+    def weight(self) -> int:
+        """Roughly the bytes of a copy."""
+        config = self.config
+        entries = len(self.history) + len(config.exposed_ports) + len(config.labels) + len(config.volumes)
+        return ENTRY * (entries + 3 * len(self.scope.variables))
 
     @property
     def cwd(self) -> str:

@@ -9,6 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from carboy.build.graph import Operation, Vertex
+from carboy.errors import InvalidArgument
+
+MOST = 64 << 20
+"""Bytes, roughly, that a graph may hold: a file of a megabyte can ask for any number of copies of itself."""
+ENTRY = 64
+"""What an entry of a list or map counts besides its text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +34,16 @@ class Vertices:
     def __init__(self) -> None:
         self._vertices: list[Vertex] = []
         self._known: dict[tuple[Operation, tuple[int, ...], bool], int] = {}
+        self._left = MOST
+
+    def weigh(self, size: int) -> None:
+        """Count what is about to be kept; raises InvalidArgument when it is too much in all."""
+        self._left -= size
+        if self._left < 0:
+            raise InvalidArgument(
+                f"what the Dockerfile comes to is larger than {MOST >> 20} MiB: "
+                "it has too many or too large variables, labels or ports for its number of steps"
+            )
 
     def add(self, operation: Operation, inputs: tuple[int, ...], place: Place) -> int:
         """The index of this operation on these inputs."""
