@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from carboy.build.executor import StepFailed
-from carboy.build.graph import Vertex
+from carboy.build.solver import StepError
 from carboy.errors import CarboyError
 from carboy.formats.dockerfile.source import DockerfileError, printable
 
@@ -30,7 +30,8 @@ def failure_of(error: BaseException, dockerfile: str, *, name: str = "Dockerfile
     for note in getattr(error, "__notes__", ()):
         text += f" ({note})"
     where = _line(error)
-    code = error.exit_code if isinstance(error, StepFailed) else 0
+    cause = error.cause if isinstance(error, StepError) else error
+    code = cause.exit_code if isinstance(cause, StepFailed) else 0
     if not isinstance(error, CarboyError):
         text = f"the build failed by a fault of the daemon: {type(error).__name__}: {text}"
     status = error.status if isinstance(error, CarboyError) else 500
@@ -58,5 +59,4 @@ def excerpt(text: str, line: int, *, name: str = "Dockerfile") -> str:
 def _line(error: BaseException) -> int:
     if isinstance(error, DockerfileError):
         return error.line
-    vertex = getattr(error, "vertex", None)
-    return vertex.line if isinstance(vertex, Vertex) else 0
+    return error.vertex.line if isinstance(error, StepError) else 0

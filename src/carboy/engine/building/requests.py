@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from msgspec import UNSET
 
 from carboy.build.executor import StepLimits
+from carboy.build.exporters.encoders import parse_encoder
 from carboy.build.request import (
     AnyContext,
     BuildRequest,
@@ -208,6 +209,7 @@ def _output(given: BuildOutput) -> Output:
     for name in given.attributes:
         if name not in known and not name.startswith("annotation"):
             raise InvalidArgument(f"the output {kind} has no attribute {name[:80]!r}")
+    parse_encoder(given.attributes)
     return Output(type=kind, attributes=given.attributes)
 
 

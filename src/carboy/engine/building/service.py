@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -79,6 +80,9 @@ class Builder:
         """Announce one; takes the descriptors (ours, by the client's number), in any case."""
         announced = Announced(options, dict(descriptors))
         try:
+            for number, is_directory in named_descriptors(options):
+                if is_directory and not stat.S_ISDIR(os.fstat(descriptors[number]).st_mode):
+                    raise InvalidArgument(f"the descriptor {number} is of no directory")
             return self.bench.announce(announced)
         except BaseException:
             announced.close()
