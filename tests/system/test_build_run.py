@@ -186,7 +186,7 @@ def test_networks(workbench: Workbench) -> None:
 def test_several_at_once(workbench: Workbench) -> None:
     results: list[str] = []
     threads = [
-        threading.Thread(target=lambda n=n: results.append(workbench.printed(f"echo {n}; sleep 0.2")))  # type: ignore[misc]
+        threading.Thread(target=lambda n=n: results.append(workbench.printed(f"echo {n}; sleep 0.2")))
         for n in range(6)
     ]
     for thread in threads:

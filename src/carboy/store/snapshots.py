@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -107,7 +107,7 @@ class Snapshots:
             # "/upper" and "/work", and a program inside learns nothing of the host.
             top = self._detached(stack, snapshot, container_id)
             upper = self._open_at(stack, "upper", top)
-            lowers = self._lower_fds(stack, snapshot, diff_ids)
+            lowers = self._lower_fds(stack, diff_ids, top)
             if read_only:
                 lowers = [upper, *lowers]
                 if len(lowers) < 2:
@@ -131,7 +131,7 @@ class Snapshots:
             top = self._open(stack, snapshot, container_id)
             for name in ("scaffold", "scaffold-work"):
                 os.mkdir(name, 0o755, dir_fd=top)
-            lowers = self._lower_fds(stack, snapshot, diff_ids)[1:]
+            lowers = self._lower_fds(stack, diff_ids, top)[1:]
             upper = self._open_at(stack, "scaffold", top)
             with Lowers(self._layers, diff_ids) as base:
                 base.copy_root(upper)
@@ -151,7 +151,7 @@ class Snapshots:
         """A detached read-only mount of an image, for a container that mounts it beside its own."""
         snapshot = self._paths.snapshot(container_id)
         with ExitStack() as stack:
-            lowers = self._lower_fds(stack, f"{snapshot}/none", diff_ids)
+            lowers = self._lower_fds(stack, diff_ids)
             while len(lowers) < 2:
                 lowers.append(self._empty(stack, snapshot, len(lowers)))
             return linux_layers.mount_overlay(lowers, None, None)
@@ -170,7 +170,7 @@ class Snapshots:
         """
         snapshot = self._paths.snapshot(container_id)
         with ExitStack() as stack:
-            lowers = [*directories, *self._lower_fds(stack, f"{snapshot}/none", diff_ids)]
+            lowers = [*directories, *self._lower_fds(stack, diff_ids)]
             while len(lowers) < (1 if name else 2):
                 lowers.append(self._empty(stack, snapshot, len(lowers)))
             if not name:
@@ -303,12 +303,15 @@ class Snapshots:
         stack.callback(os.close, fd)
         return fd
 
-    def _lower_fds(self, stack: ExitStack, snapshot: str, diff_ids: Sequence[Digest]) -> list[int]:
-        """Descriptors of the lower directories, topmost first."""
+    def _lower_fds(
+        self, stack: ExitStack, diff_ids: Sequence[Digest], snapshot: int | None = None
+    ) -> list[int]:
+        """Descriptors of the lower directories, topmost first; with those of a snapshot (a descriptor)."""
         fds = []
-        for name in ("scaffold", "parents"):
-            if os.path.isdir(f"{snapshot}/{name}"):
-                fds.append(self._open(stack, f"{snapshot}/{name}", snapshot))
+        if snapshot is not None:
+            for name in ("scaffold", "parents"):
+                with suppress(FileNotFoundError):
+                    fds.append(self._open_at(stack, name, snapshot))
         for diff_id in reversed(diff_ids):
             fd = self._layers.mount(diff_id)
             stack.callback(os.close, fd)
