@@ -115,7 +115,7 @@ class Screen(Display):
             rows += [self._paint(line, paint.DIM) for line in shown]
         done, cached = self.counts
         rows.append(
-            f" {done} of {len(self.steps)} steps, {cached} from cache, {now - self._began:.1f} s"[: width - 1]
+            f" {done} of {len(self.counted)} steps, {cached} from cache, {now - self._began:.1f} s"[: width - 1]
         )
         return rows[-max(height - 2, 1) :]
 

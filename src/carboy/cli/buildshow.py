@@ -26,8 +26,8 @@ class Step:
 
     def __init__(self, facts: Json) -> None:
         self.name = document.text(facts, "Name")
-        self.stage = document.text(facts, "Stage")
-        self.line = document.number(facts, "Line")
+        self.makes = "] FROM " not in self.name and not self.name.startswith("[internal]")
+        """Whether there is something to do: bases and contexts are there."""
         self.number = 0
         """By which people see it: in the order of beginning."""
         self.began = 0.0
@@ -139,9 +139,15 @@ class Display:
 
     @property
     def counts(self) -> tuple[int, int]:
-        """(steps that have ended, those of them that came from the cache)."""
-        cached = sum(step.state == "cached" for step in self.steps.values())
-        return cached + sum(step.state in ("done", "failed") for step in self.steps.values()), cached
+        """(steps that have ended, those of them that came from the cache); what is only there counts not."""
+        states = [step.state for step in self.counted]
+        cached = states.count("cached")
+        return cached + states.count("done") + states.count("failed"), cached
+
+    @property
+    def counted(self) -> list[Step]:
+        """The steps that make something."""
+        return [step for step in self.steps.values() if step.makes]
 
     @property
     def failed_step(self) -> Step | None:
@@ -186,8 +192,9 @@ class Plain(Display):
         self._written = False
 
     def started(self, step: Step) -> None:
-        """Its name, once it says something, or at once."""
-        self._head(step)
+        """Its name; beside another step only once it says something."""
+        if self._current is None:
+            self._head(step)
 
     def cached(self, step: Step) -> None:
         """Its name and CACHED."""

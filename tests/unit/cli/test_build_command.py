@@ -143,7 +143,7 @@ def test_plain_progress_reads_like_buildkits(run: Callable[..., tuple[int, str, 
         "#1 [1/3] FROM debian:12\n#1 CACHED\n\n"
         "#2 [2/3] COPY . .\n#2 DONE 0.2s\n\n"
         "#3 [3/3] RUN make\n#3 0.100 one\n#3 0.200 two\n#3 WARNING: slow\n#3 DONE 1.0s\n\n"
-        f"3 steps, 1 from cache, 1.3 s\n{IMAGE['Id']}  app:1\n"
+        f"2 steps, 0 from cache, 1.3 s\n{IMAGE['Id']}  app:1\n"
     )
 
 
