@@ -253,6 +253,39 @@ class Pack:
             self._held -= len(self._memory.popitem(last=False)[1][1])
 
 
+def read_one(
+    data: memoryview, offset: int, find: Callable[[bytes], int | None], *, limit: int = 16 << 20
+) -> tuple[int, bytes]:
+    """(kind, bytes) of the object at an offset of a pack that has an index; `find` asks that for a base."""
+    end = len(data) - ID_SIZE
+    deltas: list[bytes] = []
+    for _ in range(_MAX_CHAIN):
+        if not _HEADER <= offset < end:
+            raise Corrupt("git: an object lies outside its pack")
+        kind, size, position = _object_header(data, offset, end)
+        base: int | None = None
+        if kind == _OFFSET_DELTA:
+            distance, position = _offset_number(data, position, end)
+            base = offset - distance
+        elif kind == _NAME_DELTA:
+            base = find(bytes(data[position : position + ID_SIZE]))
+            position += ID_SIZE
+            if base is None:
+                raise Corrupt("git: a delta's base is in no pack")
+        elif kind not in NAMES:
+            raise Corrupt(f"git: a pack holds an object of the unknown kind {kind}")
+        if size > limit:
+            raise Corrupt(f"git: an object has {size} bytes: more than is read at once")
+        content = b"".join(_Inflating(data, position, size))
+        if base is None:
+            for delta in reversed(deltas):
+                content = apply_delta(content, delta, limit=limit)
+            return kind, content
+        deltas.append(content)
+        offset = base
+    raise Corrupt(f"git: a chain of more than {_MAX_CHAIN} deltas")
+
+
 def apply_delta(base: bytes, delta: bytes, *, limit: int) -> bytes:
     """What a delta makes of its base."""
     source_size, position = _number(delta, 0)

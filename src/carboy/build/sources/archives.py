@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from carboy.build.sources.layerwriting import make_layer
+from carboy.build.sources.layerwriting import Batch, make_layer
 from carboy.digest import Digest
 from carboy.errors import Corrupt, InvalidArgument, Malformed, Unsupported
 from carboy.formats.compression import Compression, Decompressor
@@ -21,7 +21,7 @@ from carboy.formats.dockerignore import Ignore
 from carboy.formats.layertree import split_path
 from carboy.formats.tar import DIRECTORY, END, HARDLINK, REGULAR, TarEntry, encode, padding, scan
 from carboy.store.content import storage_error
-from carboy.store.intake import FileWindow, Intake, Reader
+from carboy.store.intake import FileWindow, Reader
 from carboy.store.layers import LayerStore
 
 _BLOCK = 512
@@ -87,7 +87,7 @@ def without_ignored(layer: Digest, layers: LayerStore, ignore: Ignore | None) ->
 
         if not any(_excluded(entry, ignore) for entry in scan(read_at)):
             return layer
-        return make_layer(layers, lambda intake: _copy(intake, descriptor, read_at, ignore)).diff_id
+        return make_layer(layers, lambda batch: _copy(batch, descriptor, read_at, ignore)).diff_id
     finally:
         os.close(descriptor)
 
@@ -167,7 +167,7 @@ def _excluded(entry: TarEntry, ignore: Ignore) -> bool:
     return bool(path) and ignore.excludes(path, entry.kind == DIRECTORY)
 
 
-def _copy(intake: Intake, descriptor: int, read_at: Callable[[int, int], bytes], ignore: Ignore) -> None:
+def _copy(batch: Batch, descriptor: int, read_at: Callable[[int, int], bytes], ignore: Ignore) -> None:
     """Write the members that stay; the first link to a file that does not stay becomes the file."""
     gone: dict[bytes, TarEntry] = {}
     moved: dict[bytes, bytes] = {}
@@ -185,8 +185,8 @@ def _copy(intake: Intake, descriptor: int, read_at: Callable[[int, int], bytes],
             continue
         if entry.kind == HARDLINK:
             entry = _relinked(entry, name, gone, moved)
-        _write(intake, descriptor, entry)
-    intake.write(END)
+        _write(batch, descriptor, entry)
+    batch.write(END)
 
 
 def _relinked(
@@ -216,13 +216,13 @@ def _relinked(
     )
 
 
-def _write(intake: Intake, descriptor: int, entry: TarEntry) -> None:
+def _write(batch: Batch, descriptor: int, entry: TarEntry) -> None:
     if entry.segments is not None:
         raise Unsupported(
             f"the build context holds {entry.unsafe_path[:200]!r} as a sparse file, and a .dockerignore"
             " that keeps something out: pack it without --sparse"
         )
-    intake.write(encode(entry))
+    batch.write(encode(entry))
     if entry.kind == REGULAR and entry.size:
-        intake.write_from(descriptor, entry.data_offset, entry.size)
-        intake.write(padding(entry.size))
+        batch.write_from(descriptor, entry.data_offset, entry.size)
+        batch.write(padding(entry.size))

@@ -14,12 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from carboy.build.sources.http import Fetcher, Response, check_status
-from carboy.build.sources.layerwriting import checked_name, make_layer
+from carboy.build.sources.layerwriting import Batch, checked_name, make_layer
 from carboy.digest import Digest
 from carboy.errors import InvalidArgument
 from carboy.formats.tar import END, REGULAR, TarEntry, encode, padding
 from carboy.store.content import storage_error
-from carboy.store.intake import Intake
 from carboy.store.layers import LayerStore
 from carboy.store.metadata import Database
 
@@ -132,17 +131,17 @@ def take(
     def head(size: int) -> bytes:
         return encode(TarEntry(name, REGULAR, mode=MODE, size=size, mtime=epoch))
 
-    def straight(intake: Intake) -> None:
-        intake.write(head(response.size))
-        pieces(intake.write)
-        intake.write(padding(response.size) + END)
+    def straight(batch: Batch) -> None:
+        batch.write(head(response.size))
+        pieces(batch.write)
+        batch.write(padding(response.size) + END)
 
-    def spooled(intake: Intake) -> None:
+    def spooled(batch: Batch) -> None:
         with open(scratch, "w+b", buffering=0, opener=_nameless) as file:
             pieces(file.write)
-            intake.write(head(response.received))
-            intake.write_from(file.fileno(), 0, response.received)
-            intake.write(padding(response.received) + END)
+            batch.write(head(response.received))
+            batch.write_from(file.fileno(), 0, response.received)
+            batch.write(padding(response.received) + END)
 
     with response:
         try:

@@ -16,14 +16,13 @@ from carboy.build.frontend.addresses import read_repository
 from carboy.build.sources import gitdirectory
 from carboy.build.sources.addresses import shown
 from carboy.build.sources.gitdirectory import GitDirectory
-from carboy.build.sources.layerwriting import make_layer
+from carboy.build.sources.layerwriting import Batch, make_layer
 from carboy.digest import Digest
 from carboy.errors import Corrupt, InvalidArgument, NotFound
 from carboy.formats.gitobjects import DIRECTORY, EXECUTABLE, LINK, SUBMODULE, Commit, TreeEntry, parse_tree
 from carboy.formats.gitpack import BLOB, TREE, Pack
 from carboy.formats.tar import DIRECTORY as TAR_DIRECTORY
 from carboy.formats.tar import END, REGULAR, SYMLINK, TarEntry, encode, padding
-from carboy.store.intake import Intake
 from carboy.store.layers import LayerStore
 
 MOST_DEPTH = 10
@@ -123,21 +122,21 @@ def write_layer(
 ) -> Digest:
     """Write all parts, the first one at the root."""
 
-    def write(intake: Intake) -> None:
+    def write(batch: Batch) -> None:
         if directory is not None:
             main = parts[0]
             for member, pieces in gitdirectory.members(
                 directory, main.pack, main.root, _walk(main.pack, main.root)
             ):
-                _member(intake, member, pieces, mtime)
+                _member(batch, member, pieces, mtime)
         for part in parts:
-            _write_part(intake, part, mtime, check)
-        intake.write(END)
+            _write_part(batch, part, mtime, check)
+        batch.write(END)
 
     return make_layer(layers, write).diff_id
 
 
-def _write_part(intake: Intake, part: Part, mtime: int, check: Callable[[], None]) -> None:
+def _write_part(batch: Batch, part: Part, mtime: int, check: Callable[[], None]) -> None:
     pack = part.pack
     prefix = part.path + b"/" if part.path else b""
     for number, (path, entry) in enumerate(_walk(pack, part.root)):
@@ -145,27 +144,27 @@ def _write_part(intake: Intake, part: Part, mtime: int, check: Callable[[], None
             check()
         name = prefix + path
         if entry.mode in (DIRECTORY, SUBMODULE):
-            intake.write(encode(TarEntry(name, TAR_DIRECTORY, mode=0o755, mtime=mtime)))
+            batch.write(encode(TarEntry(name, TAR_DIRECTORY, mode=0o755, mtime=mtime)))
         elif entry.mode == LINK:
             target = pack.read(entry.id, BLOB)
             if not target or b"\0" in target or len(target) > _LINK_MAX:
                 raise Corrupt(f"git: the link {name[:200]!r} of the repository leads to no possible path")
-            intake.write(encode(TarEntry(name, SYMLINK, mode=0o777, mtime=mtime, link=target)))
+            batch.write(encode(TarEntry(name, SYMLINK, mode=0o777, mtime=mtime, link=target)))
         else:
             found = pack.find(entry.id)
             if found.kind != BLOB:
                 raise Corrupt(f"git: {name[:200]!r} of the repository is no file's contents")
             mode = 0o755 if entry.mode == EXECUTABLE else 0o644
-            _member(intake, TarEntry(name, REGULAR, mode=mode, size=found.size), pack.pieces(entry.id), mtime)
+            _member(batch, TarEntry(name, REGULAR, mode=mode, size=found.size), pack.pieces(entry.id), mtime)
 
 
-def _member(intake: Intake, member: TarEntry, pieces: Iterable[bytes], mtime: int) -> None:
+def _member(batch: Batch, member: TarEntry, pieces: Iterable[bytes], mtime: int) -> None:
     member.mtime = mtime
-    intake.write(encode(member))
+    batch.write(encode(member))
     if member.kind == REGULAR:
         for piece in pieces:
-            intake.write(piece)
-        intake.write(padding(member.size))
+            batch.write(piece)
+        batch.write(padding(member.size))
 
 
 def _walk(pack: Pack, root: bytes) -> Iterator[tuple[bytes, TreeEntry]]:

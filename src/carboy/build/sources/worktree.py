@@ -1,18 +1,220 @@
-"""Whether a directory is a clean git work tree, and of which commit."""
+"""Whether a build context is a clean git work tree, and of which commit: the time of that is the build's.
+
+Clean is what `git describe --dirty` calls so: every file that git knows is as in HEAD; files that it does not
+know do not count.  What git remembers of the files (sizes, times, inodes) answers at the cost of a stat each;
+where that says nothing (a copied tree) contents are hashed, so that copies give the bytes of their originals.
+
+Only `.git` as a directory of the context is looked at, through its descriptor, with links that lead nowhere
+else; no configuration, hook or filter of the repository is obeyed.  What is not understood means: not clean.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import mmap
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from carboy.errors import Corrupt, InvalidArgument
+from carboy.formats import gitpack
+from carboy.formats.gitindex import SUBMODULE, KnownFile, find_in_pack, parse_index, tree_of
+from carboy.formats.gitobjects import parse_commit
+from carboy.linux.paths import open_beneath, open_in_root
+
+_INDEX_LIMIT = 256 << 20
+_REF_LIMIT = 16 << 20
+_OBJECT_LIMIT = 16 << 20
+_HASHED_LIMIT = 512 << 20
+"""Bytes of files that are hashed when git's memory does not help."""
+_MOST_PACKS = 1000
+_MOST_LINKS = 5
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Commit:
-    """A commit, and when it was made."""
+class WorkTree:
+    """A commit that a directory is, and when it was made."""
 
     id: str
     time: int
 
 
-def clean_commit(root: int) -> Commit | None:  # noqa: ARG001 - comes next
+def clean_commit(root: int) -> WorkTree | None:
     """The commit that the files below `root` are, exactly; None when they are not, or there is none."""
+    try:
+        return _clean_commit(root)
+    except (OSError, Corrupt, InvalidArgument, ValueError, zlib.error):
+        return None
+
+
+def _clean_commit(root: int) -> WorkTree | None:
+    if not stat.S_ISDIR(os.stat(".git", dir_fd=root, follow_symlinks=False).st_mode):
+        return None
+    head = _head(root)
+    if head is None:
+        return None
+    with _opened(root, ".git/index") as index:
+        written = os.fstat(index).st_mtime_ns
+        files = parse_index(_read(index, _INDEX_LIMIT))
+    if not files or any(file.mode == SUBMODULE for file in files):
+        return None
+    commit = parse_commit(_object(root, head, gitpack.COMMIT))
+    if tree_of(files) != commit.tree or not _unchanged(root, files, written):
+        return None
+    return WorkTree(head.hex(), commit.time)
+
+
+def _head(root: int) -> bytes | None:
+    """The commit that HEAD means."""
+    name = ".git/HEAD"
+    for _ in range(_MOST_LINKS):
+        try:
+            with _opened(root, name) as file:
+                text = _read(file, 4096).decode("utf-8").strip()
+        except FileNotFoundError:
+            return _packed_ref(root, name.removeprefix(".git/"))
+        if not text.startswith("ref:"):
+            return bytes.fromhex(text) if len(text) == 40 else None
+        ref = text[4:].strip()
+        if not ref.startswith("refs/") or ".." in ref:
+            return None
+        name = f".git/{ref}"
     return None
+
+
+def _packed_ref(root: int, ref: str) -> bytes | None:
+    with _opened(root, ".git/packed-refs") as file:
+        for line in _read(file, _REF_LIMIT).decode("utf-8", "surrogateescape").splitlines():
+            name, _, rest = line.partition(" ")
+            if rest == ref and len(name) == 40:
+                return bytes.fromhex(name)
+    return None
+
+
+def _unchanged(root: int, files: list[KnownFile], index_written: int) -> bool:
+    hashed = 0
+    for file in files:
+        seen = os.stat(file.path, dir_fd=root, follow_symlinks=False)
+        if seen.st_size & 0xFFFFFFFF != file.size and file.size:
+            return False
+        if _kind(seen.st_mode) != file.mode:
+            return False
+        if _remembered(seen, file) and seen.st_mtime_ns < index_written:
+            continue
+        hashed += seen.st_size
+        if hashed > _HASHED_LIMIT or _hash(root, file) != file.id:
+            return False
+    return True
+
+
+def _remembered(seen: os.stat_result, file: KnownFile) -> bool:
+    return (
+        seen.st_size == file.size
+        and int(seen.st_mtime_ns // 1_000_000_000) & 0xFFFFFFFF == file.mtime
+        and seen.st_mtime_ns % 1_000_000_000 == file.mtime_nsec
+        and int(seen.st_ctime_ns // 1_000_000_000) & 0xFFFFFFFF == file.ctime
+        and seen.st_ino & 0xFFFFFFFF == file.inode
+    )
+
+
+def _kind(mode: int) -> int:
+    """A file's mode as git keeps it."""
+    if stat.S_ISLNK(mode):
+        return 0o120000
+    if stat.S_ISREG(mode):
+        return 0o100755 if mode & 0o100 else 0o100644
+    return 0
+
+
+def _hash(root: int, file: KnownFile) -> bytes:
+    if file.mode == 0o120000:
+        parent, _, name = file.path.rpartition(b"/")
+        directory = open_beneath(root, parent or b".", os.O_PATH | os.O_DIRECTORY)
+        try:
+            target = os.readlink(name, dir_fd=directory)
+        finally:
+            os.close(directory)
+        return hashlib.sha1(b"blob %d\0" % len(target) + target, usedforsecurity=False).digest()
+    descriptor = open_beneath(root, file.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    try:
+        size = os.fstat(descriptor).st_size
+        digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+        while data := os.read(descriptor, _PIECE):
+            digest.update(data)
+        return digest.digest()
+    finally:
+        os.close(descriptor)
+
+
+def _object(root: int, name: bytes, kind: int) -> bytes:
+    """An object of the repository, loose or in a pack."""
+    text = name.hex()
+    try:
+        with _opened(root, f".git/objects/{text[:2]}/{text[2:]}") as file:
+            data = zlib.decompressobj().decompress(_read(file, _OBJECT_LIMIT), _OBJECT_LIMIT)
+    except FileNotFoundError:
+        return _packed(root, name, kind)
+    head, _, content = data.partition(b"\0")
+    if head != b"%s %d" % (gitpack.NAMES[kind], len(content)):
+        raise Corrupt(f"git: the object {text} is damaged")
+    return content
+
+
+def _packed(root: int, name: bytes, kind: int) -> bytes:
+    directory = open_in_root(root, ".git/objects/pack", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        names = sorted(one for one in os.listdir(directory) if one.endswith(".idx"))[:_MOST_PACKS]
+        for one in names:
+            with _opened(directory, one) as index:
+                size = os.fstat(index).st_size
+
+                def find(wanted: bytes, index: int = index, size: int = size) -> int | None:
+                    return find_in_pack(lambda place, count: os.pread(index, count, place), size, wanted)
+
+                offset = find(name)
+                if offset is None:
+                    continue
+                with _opened(directory, one.removesuffix(".idx") + ".pack") as pack, _mapped(pack) as data:
+                    found, content = gitpack.read_one(data, offset, find, limit=_OBJECT_LIMIT)
+                    if found == kind:
+                        return content
+    finally:
+        os.close(directory)
+    raise Corrupt(f"git: the object {name.hex()} is not in the repository")
+
+
+@contextmanager
+def _mapped(descriptor: int) -> Iterator[memoryview]:
+    mapping = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
+    view = memoryview(mapping)
+    try:
+        yield view
+    finally:
+        try:
+            view.release()
+            mapping.close()
+        except BufferError:
+            pass  # an error on its way up holds a piece of it: it is freed with that
+
+
+@contextmanager
+def _opened(root: int, path: str) -> Iterator[int]:
+    """A regular file below `root`; whatever else it is, nothing waits for it."""
+    descriptor = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise InvalidArgument(f"{path} is no regular file")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _read(descriptor: int, limit: int) -> bytes:
+    if os.fstat(descriptor).st_size > limit:
+        raise InvalidArgument("a file of the repository is larger than is read")
+    with open(descriptor, "rb", closefd=False) as file:
+        return file.read(limit)
