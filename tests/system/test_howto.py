@@ -48,6 +48,11 @@ def test_coming_from_docker(home: Home, tmp_path: Path) -> None:
     assert said.count("hello\n") >= 2
 
 
+def test_building_an_image(home: Home, tmp_path: Path) -> None:
+    said = follow(home, tmp_path, "".join(blocks("howto-build.md", at_least=7)))
+    assert "Total reclaimed space" in said
+
+
 @pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")
 def test_a_daemon_on_another_machine(home: Home, tmp_path: Path) -> None:
     [port] = free_ports(1)
