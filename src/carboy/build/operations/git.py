@@ -1,7 +1,8 @@
 """`ADD https://….git#ref`: a commit's tree as a filesystem.
 
 The ref is resolved by asking the server in every build, unless it is a whole commit; the commit is the
-ingredient.  Nothing is fetched when the cache has that commit's tree.
+ingredient.  Nothing is fetched when the cache has that commit's tree.  Times in it are constant: what is
+copied from here gets the build's.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from carboy.build.graph import Git, Vertex
 from carboy.build.operation import Filesystem, Ingredients, Result, Value
 from carboy.build.progress import Console
-from carboy.build.session import Session
+from carboy.build.session import EPOCH, Session
 from carboy.build.sources.addresses import shown
 from carboy.build.sources.http import Fetcher
 
@@ -49,7 +50,6 @@ class GitStep:
             "repository": shown(wanted.url),
             "commit": resolved.commit,
             "subdirectory": wanted.subdir,
-            "source date epoch": str(self._session.epoch),
         }
         if wanted.keep_git_dir:
             values["keep git directory"] = resolved.ref or "detached"
@@ -60,6 +60,6 @@ class GitStep:
     def run(self, inputs: Sequence[Value], console: Console) -> Result:  # noqa: ARG002
         """Fetch it."""
         fetched = self._repositories.fetch(
-            self._wanted, told=console.progress, resolved=self._resolved, mtime=self._session.epoch
+            self._wanted, told=console.progress, resolved=self._resolved, mtime=EPOCH
         )
         return Result(Filesystem((fetched.layer,)), fetched.layer, fetched.record)

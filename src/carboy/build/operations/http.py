@@ -2,7 +2,8 @@
 
 With a checksum nothing is asked of anybody when the file is in the cache.  Without one the server is asked
 whether it still has the same; a file that changed is fetched at once, because its digest is an ingredient.
-The time of the file is the build's, not the server's Last-Modified (BuildKit's): a mirror may have another.
+The time of the file is the constant one, not the server's Last-Modified (as with BuildKit): a mirror may have
+another; and what is copied from here gets the build's, as everything does.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from carboy.build.graph import Http, Vertex
 from carboy.build.operation import Filesystem, Ingredients, Result, Value
 from carboy.build.progress import Console
-from carboy.build.session import Session
+from carboy.build.session import EPOCH, Session
 from carboy.build.sources import downloads
 from carboy.build.sources.addresses import shown
 from carboy.build.sources.downloads import Download, DownloadRecords, Known
@@ -47,7 +48,6 @@ class HttpStep:
                 "address": shown(operation.url),
                 "file name": operation.filename,
                 "content": self._expected,
-                "source date epoch": str(self._session.epoch),
             },
         )
 
@@ -89,7 +89,7 @@ class HttpStep:
             response,
             self._session.workshop.layers,
             filename=self._operation.filename,
-            epoch=self._session.epoch,
+            epoch=EPOCH,
             checksum=self._operation.checksum,
             scratch=self._session.workshop.paths.ingest,
             progress=lambda current, total: console.progress(what, current, total),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from carboy.build.sources.layerwriting import Batch, make_layer
@@ -19,7 +19,7 @@ from carboy.formats.compression import Compression, Decompressor
 from carboy.formats.dockerfile.source import DEFAULT_LIMITS
 from carboy.formats.dockerignore import Ignore
 from carboy.formats.layertree import split_path
-from carboy.formats.tar import DIRECTORY, END, HARDLINK, REGULAR, TarEntry, encode, padding, scan
+from carboy.formats.tar import DIRECTORY, END, HARDLINK, REGULAR, ReadAt, TarEntry, encode, padding, scan
 from carboy.store.content import storage_error
 from carboy.store.intake import FileWindow, Reader
 from carboy.store.layers import LayerStore
@@ -61,18 +61,26 @@ def _take(descriptor: int, layers: LayerStore, check: Callable[[], None]) -> Arc
     else:
         reader = _Pushed(head, plain)
     with layers.begin() as intake:
-        try:
-            intake.fill(reader)
-            found = False
-            for entry in scan(intake.read_at):
-                check()
-                _refuse_whiteouts(entry)
-                found = True
-        except BaseException as error:
-            layers.discard(intake, error)
-            raise
-        layer = layers.commit(intake).diff_id
-    return Archive(layer=layer if found else None)
+        intake.fill(reader)
+        members = _Members(intake.read_at, check)
+        layer = layers.commit(intake, members=members).diff_id
+    return Archive(layer=layer if members.count else None)
+
+
+class _Members:
+    """The members of an archive on its way in; refuses what no context may hold."""
+
+    def __init__(self, read_at: ReadAt, check: Callable[[], None]) -> None:
+        self._read_at = read_at
+        self._check = check
+        self.count = 0
+
+    def __iter__(self) -> Iterator[TarEntry]:
+        for entry in scan(self._read_at):
+            self._check()
+            _refuse_whiteouts(entry)
+            self.count += 1
+            yield entry
 
 
 def without_ignored(layer: Digest, layers: LayerStore, ignore: Ignore | None) -> Digest:

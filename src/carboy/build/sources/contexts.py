@@ -68,6 +68,8 @@ class ContextOpener:
     proxies: Mapping[str, str] = field(default_factory=dict)
     agents: Mapping[str, str] = field(default_factory=dict)
     """ssh: id to the socket of an agent; `default` is used."""
+    secrets: Mapping[str, bytes] = field(default_factory=dict)
+    """GIT_AUTH_TOKEN and the like, for repositories."""
     told: Told = _untold
     fetcher: Fetcher | None = None
 
@@ -139,9 +141,10 @@ class ContextOpener:
         if repository is not None:
             from carboy.build.sources.repositories import Repositories, Wanted  # brings dulwich
 
-            fetched = Repositories(self.workshop, self._fetcher(), agents=self.agents).fetch(
-                Wanted.of(repository), told=self.told
+            repositories = Repositories(
+                self.workshop, self._fetcher(), agents=self.agents, secrets=self.secrets
             )
+            fetched = repositories.fetch(Wanted.of(repository), told=self.told)
             return self._layer(fetched.layer, name, ignore, fetched.record, fetched.commit_time)
         if not is_http(url):
             raise InvalidArgument(

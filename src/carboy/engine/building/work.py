@@ -163,6 +163,7 @@ class Work:
             cancellation=self.cancellation,
             proxies=self.proxies,
             agents=self.request.agents,
+            secrets=self.request.secrets,
         )
 
     def _open_named(self, graph: Graph, bases: Bases) -> None:
