@@ -155,7 +155,10 @@ def parse_image(unsafe_data: bytes) -> ImageDocument:
 def encode_image(document: ImageDocument) -> bytes:
     """The canonical bytes of a config: equal documents have equal bytes, and so equal IDs."""
     plain = _without_empty(msgspec.to_builtins(document))
-    plain["config"] = _without_empty(msgspec.to_builtins(document.config))
+    config = _without_empty(msgspec.to_builtins(document.config))
+    if document.config.healthcheck is not UNSET:
+        config["Healthcheck"] = _without_empty(msgspec.to_builtins(document.config.healthcheck))
+    plain["config"] = config
     plain["rootfs"] = msgspec.to_builtins(document.rootfs)
     plain["history"] = [_without_empty(msgspec.to_builtins(item)) for item in document.history]
     return msgspec.json.encode(plain, order="sorted")
