@@ -186,7 +186,7 @@ def serve(
                 events=engine.events,
                 upkeep=engine.upkeep,
                 files=engine.files,
-                builds=engine.building.builder,
+                builds=engine.building,
             )
             _tell_addresses(listeners, settings)
             serve_api(

@@ -119,7 +119,6 @@ class VersionContract:
             ("GET", "/distribution/busybox/json", None),
             ("GET", "/images/search?term=x", None),
             ("POST", "/session", None),
-            ("POST", "/build", None),
         ):
             status, answer = api.json(method, path, body)
             assert status == 501

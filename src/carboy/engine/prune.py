@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from carboy.digest import Digest
-from carboy.engine.building.caches import BuildCaches
+from carboy.engine.building.joining import Building
 from carboy.engine.containers.document import Container
 from carboy.engine.containers.service import Containers
 from carboy.engine.containers.states import ALIVE, State
@@ -42,13 +42,13 @@ class Prunes:
         containers: Containers,
         images: ImageService,
         events: Events,
-        caches: BuildCaches,
+        building: Building,
     ) -> None:
         self._paths = paths
         self._containers = containers
         self._images = images
         self._events = events
-        self._caches = caches
+        self._building = building
         self._locks = {kind: threading.Lock() for kind in ("container", "image", "builder")}
 
     def containers(self, filters: Filters) -> ContainersPruned:
@@ -93,7 +93,7 @@ class Prunes:
         except InvalidArgument as error:
             raise InvalidArgument(f"failed to prune build cache: {error}") from error
         with self._alone("builder"):
-            result = self._caches.prune(filters, options)
+            result = self._building.prune(filters, options)
             self._tell("builder", result.space_reclaimed)
         return result
 

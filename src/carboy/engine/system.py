@@ -14,7 +14,7 @@ import msgspec
 
 import carboy
 from carboy.engine import usage
-from carboy.engine.building.caches import BuildCaches
+from carboy.engine.building.joining import Building
 from carboy.engine.containers.service import Containers
 from carboy.engine.containers.states import State
 from carboy.engine.events import Events
@@ -55,7 +55,7 @@ class System:
         containers: Containers,
         images: ImageService,
         volumes: Volumes,
-        caches: BuildCaches,
+        building: Building,
         network: BridgeNetwork,
         events: Events,
         *,
@@ -68,7 +68,7 @@ class System:
         self._containers = containers
         self._images = images
         self._volumes = volumes
-        self._caches = caches
+        self._building = building
         self._network = network
         self._events = events
         self._driver = driver
@@ -186,7 +186,7 @@ class System:
     def disk_usage(self, unsafe_kinds: list[str]) -> DiskUsage:
         """What takes how much space: of the kinds that are named, of all when none is."""
         return usage.disk_usage(
-            usage.parse_kinds(unsafe_kinds), self._containers, self._images, self._volumes, self._caches
+            usage.parse_kinds(unsafe_kinds), self._containers, self._images, self._volumes, self._building
         )
 
     def reset(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from carboy.engine.building.caches import BuildCaches
+from carboy.engine.building.joining import Building
 from carboy.engine.containers import top
 from carboy.engine.containers.document import Container
 from carboy.engine.containers.service import Containers
@@ -40,12 +40,12 @@ class Upkeep:
         containers: Containers,
         images: ImageService,
         events: Events,
-        caches: BuildCaches,
+        building: Building,
     ) -> None:
         self._paths = paths
         self._facts = facts
         self._containers = containers
-        self._prunes = Prunes(paths, containers, images, events, caches)
+        self._prunes = Prunes(paths, containers, images, events, building)
         self.sampler = Sampler(self._look)
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from carboy.formats.dockerapi.system import DiskUsage
 from carboy.linux.treesize import directory_size as directory_size
 
 if TYPE_CHECKING:
-    from carboy.engine.building.caches import BuildCaches
+    from carboy.engine.building.joining import Building
     from carboy.engine.containers.document import Container
     from carboy.engine.containers.service import Containers
     from carboy.engine.images.service import ImageService
@@ -66,7 +66,7 @@ def disk_usage(
     containers: Containers,
     images: ImageService,
     volumes: Volumes,
-    caches: BuildCaches,
+    building: Building,
 ) -> DiskUsage:
     """What takes how much space; what was not asked for is null."""
     report = DiskUsage(images=None, containers=None, volumes=None, build_cache=None)
@@ -83,7 +83,7 @@ def disk_usage(
     if "volume" in kinds:
         report.volumes = volumes.usage()
     if "build-cache" in kinds:
-        report.build_cache = caches.records()
+        report.build_cache = list(building.records())
     return report
 
 

@@ -66,7 +66,8 @@ def test_a_swarm_is_refused_in_dockers_words(client: Client) -> None:
 
 def test_what_is_not_supported_says_so(client: Client) -> None:
     for method, path in [
-        ("POST", "/build"),
+        ("POST", "/build?squash=1"),
+        ("POST", "/build?version=2"),
         ("POST", "/images/create?fromImage=x"),
     ]:
         status, reply = client.json(method, path)

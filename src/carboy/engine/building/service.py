@@ -6,11 +6,13 @@ it has ended.  Any number run at once: the solver bounds how many steps do.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import stat
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Protocol
 
@@ -18,6 +20,7 @@ from msgspec import UNSET
 
 from carboy.build.progress import Cancellation
 from carboy.build.request import AnyContext, RemoteContext, TarContext
+from carboy.build.solver import StepError
 from carboy.engine.building.bench import Announced, Bench, Fetched
 from carboy.engine.building.failures import failure_of
 from carboy.engine.building.messages import Classic, Narrator, Outlet
@@ -32,7 +35,7 @@ from carboy.engine.building.results import Results
 from carboy.engine.building.traces import Tracer
 from carboy.engine.building.work import Tools, Work
 from carboy.engine.images.service import ImageService
-from carboy.errors import InvalidArgument
+from carboy.errors import CarboyError, InvalidArgument
 from carboy.formats.dockerapi.build import BuildOptions, BuildQuery
 from carboy.formats.dockerfile.source import DockerfileError
 from carboy.store.archiveout import Sink
@@ -40,6 +43,7 @@ from carboy.store.content import storage_error
 from carboy.store.gc import ANY, BLOB, LAYER, Key
 from carboy.store.paths import Paths
 
+_log = logging.getLogger(__name__)
 _PIECE = 1 << 18
 _PATIENCE = 20.0
 _LARGEST = 1 << 40
@@ -73,6 +77,7 @@ class Builder:
         self.bench = Bench()
         self._changed = threading.Condition()
         self._running = 0
+        self._behind = ThreadPoolExecutor(1, thread_name_prefix="build-behind")
 
     # Before a build
 
@@ -119,6 +124,7 @@ class Builder:
         self.bench.close()
         with self._changed:
             self._changed.wait_for(lambda: not self._running, _PATIENCE)
+        self._behind.shutdown(wait=True)
 
     # Inside: one build
 
@@ -155,8 +161,12 @@ class Builder:
                 narrator.warning(None, text)
             results = work.carry_out(document)
             self._keep(build, results)
-            narrator.succeeded(work.outcome(results, ""))
+            narrator.succeeded(work.outcome(results, build))
+            self._remember(work, build, results)
         except Exception as error:
+            if work is not None and work.parsed:
+                work.failed = isinstance(error, StepError)
+                self._remember(work, build, None, str(error))
             # As Docker: what is wrong with the request and its Dockerfile has a status, the rest is told.
             parsed = work is not None and work.parsed
             if not traced and (not parsed or isinstance(error, DockerfileError)) and not outlet.used:
@@ -238,6 +248,17 @@ class Builder:
         for export in results.exports.values():
             stack.callback(export.close)
         self.bench.keep(build, results.exports, stack)
+
+    def _remember(self, work: Work, build: str, results: Results | None, error: str = "") -> None:
+        """Keep the record, beside whatever comes next: the client does not wait for it."""
+
+        def put() -> None:
+            try:
+                self.tools.records.put(work.record(build, results, error))
+            except (CarboyError, OSError):
+                _log.exception("the record of build %s", build)
+
+        self._behind.submit(put)
 
     def _collect_after(self, stack: ExitStack, work: Work) -> None:
         """Entered before the lease, so that it is left after it."""

@@ -15,6 +15,17 @@ from carboy.build.frontend.inputs import Bases
 from carboy.build.graph import Context, Graph
 from carboy.build.operation import Filesystem, Value
 from carboy.build.progress import Cancellation
+from carboy.build.records import (
+    CANCELLED,
+    FAILED,
+    SUCCEEDED,
+    BuildRecord,
+    BuildRecords,
+    ImageRecord,
+    bases_of,
+    steps_of,
+    summary_of,
+)
 from carboy.build.request import BuildRequest, ImageContext
 from carboy.build.session import EPOCH, Session, Workshop
 from carboy.build.solver import Solved, Solver
@@ -36,6 +47,7 @@ class Tools:
     finisher: Finisher
     bases: Callable[[BuildRequest, Callable[[str], None]], Bases]
     host_platform: str
+    records: BuildRecords
     sources: Callable[[BuildRequest], Sequence[CacheSource]] = lambda _request: ()
     extras: Callable[[BuildRequest, Solved], Extras] = lambda _request, _solved: Extras({})
 
@@ -56,9 +68,12 @@ class Work:
     graph: Graph | None = None
     solved: Solved | None = None
     opened: dict[str, OpenedContext] = field(default_factory=dict)
+    failed: bool = False
+    """By a step, not by being cancelled."""
     parsed: bool = False
     """The Dockerfile can be read: what goes wrong from here on is the build's, not the request's."""
     begin: float = field(default_factory=time.monotonic)
+    began_at: float = field(default_factory=time.time)
 
     def prepare(self) -> Document:
         """The main context and the Dockerfile, read; raises what is wrong with them."""
@@ -139,6 +154,36 @@ class Work:
     def outcome(self, results: Results, record: str) -> Outcome:
         """For the narrator's last words."""
         return Outcome(results.images, results.outputs, time.monotonic() - self.begin, record)
+
+    def record(self, build: str, results: Results | None, error: str) -> BuildRecord:
+        """What is remembered of it."""
+        graph, solved = self.graph, self.solved
+        status = SUCCEEDED if results is not None else FAILED
+        if results is None and self.cancellation.requested and solved is None and not self.failed:
+            status = CANCELLED
+        vertices = {} if graph is None else {(one.stage, one.platform): one.vertex for one in graph.targets}
+        return BuildRecord(
+            id=build,
+            started_at=self.began_at,
+            ended_at=time.time(),
+            status=status,
+            error=error,
+            epoch=self.epoch,
+            dockerfile=self.text,
+            request=summary_of(self.request),
+            bases=bases_of(graph) if graph is not None else (),
+            steps=steps_of(graph, solved) if graph is not None and solved is not None else (),
+            images=tuple(
+                ImageRecord(
+                    id=image.id,
+                    target=image.target,
+                    platform=image.platform,
+                    vertex=vertices.get((image.target, image.platform), -1),
+                    names=tuple(image.names),
+                )
+                for image in (results.images if results is not None else ())
+            ),
+        )
 
     def layers(self) -> list[Digest]:
         """Every layer that was met: some may be garbage now."""

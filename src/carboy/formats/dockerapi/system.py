@@ -245,6 +245,7 @@ class BuildCacheRecord(Document, kw_only=True):
     """One record of the build cache."""
 
     id: str = field(name="ID")
+    parents: list[str] | UnsetType = UNSET
     type: str
     description: str = ""
     in_use: bool = False

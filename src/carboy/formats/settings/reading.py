@@ -292,6 +292,8 @@ def _check_words(settings: Settings) -> None:
         shown = settings.text("metrics-addr")[:80]
         raise InvalidArgument(f"invalid metrics-addr {shown!r}: write address:port")
     _size(settings.text("default-shm-size"))
+    if settings.text("builder-gc-keep-storage"):
+        _size(settings.text("builder-gc-keep-storage"))
 
 
 _UNITS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3}

@@ -46,6 +46,7 @@ class Setting:
 
 
 _LATER = "Takes effect with registries, which come in a later version"
+_PROXY = "For RUN and ADD in builds, where it enters no image; the environment's variable counts without it"
 _ALWAYS = "Containers always run on while the daemon is away; accepted, and cannot be switched off"
 
 SETTINGS: tuple[Setting, ...] = (
@@ -123,6 +124,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("bridge", "text", "", "Name of the default network's bridge", short="b"),
     Setting("bip", "text", "", "Address and prefix of that bridge: 10.9.0.1/24"),
     Setting("mtu", "int", 0, "MTU of the default network; 0: that of the way out"),
+    # Builds
+    Setting("builder-gc", "bool", True, "Bound the build cache by itself, after builds", reload=True),
+    Setting(
+        "builder-gc-keep-storage", "text", "",
+        "Bytes that the build cache may take (20g); empty: a tenth of the disk, 20 GB at least",
+        reload=True,
+    ),
     # Registries: kept, shown by `info`, used when there are registries
     Setting(
         "insecure-registries", "list", (), _LATER, flag="insecure-registry", reload=True, effect=RESERVED
@@ -131,9 +139,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("max-concurrent-downloads", "int", 3, _LATER, reload=True, effect=RESERVED),
     Setting("max-concurrent-uploads", "int", 5, _LATER, reload=True, effect=RESERVED),
     Setting("max-download-attempts", "int", 5, _LATER, reload=True, effect=RESERVED),
-    Setting("http-proxy", "text", "", _LATER, effect=RESERVED),
-    Setting("https-proxy", "text", "", _LATER, effect=RESERVED),
-    Setting("no-proxy", "text", "", _LATER, effect=RESERVED),
+    Setting("http-proxy", "text", "", _PROXY),
+    Setting("https-proxy", "text", "", _PROXY),
+    Setting("no-proxy", "text", "", _PROXY),
     # Docker's, that this engine does not have: the harmless value is accepted
     Setting("experimental", "bool", False, "Nothing here is behind this switch", effect=REFUSED),
     Setting("selinux-enabled", "bool", False, "There is no SELinux support", effect=REFUSED),
