@@ -84,7 +84,7 @@ class Clients:
 
     def run(self, *command: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
-            command, input=stdin, capture_output=True, env=self.environment, timeout=30, check=False
+            command, input=stdin, capture_output=True, env=self.environment, timeout=40, check=False
         )
 
     def both(self, arguments: list[str], notes: list[str]) -> tuple[Outcome, Outcome]:

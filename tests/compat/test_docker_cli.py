@@ -103,7 +103,7 @@ def test_run_in_a_terminal(docker: Docker) -> None:
     try:
         os.write(terminal, b"echo $((40 + 2))-answer; exit 9\n")
         data = b""
-        end = time.monotonic() + 30
+        end = time.monotonic() + 40
         while b"42-answer" not in data and time.monotonic() < end:
             if select.select([terminal], [], [], 1)[0]:
                 data += os.read(terminal, 4096)
@@ -120,7 +120,7 @@ def test_signals_are_passed_on(docker: Docker) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=40)
     assert (process.returncode, out) == (3, b"got it\n")
 
 
@@ -172,7 +172,7 @@ def test_exec(docker: Docker) -> None:
 def test_attach(docker: Docker) -> None:
     docker.out("create", "-i", "--name", "echo", IMAGE, "cat")
     process = docker.start("start", "-a", "-i", "echo")
-    out, _ = process.communicate(b"and back\n", timeout=30)
+    out, _ = process.communicate(b"and back\n", timeout=40)
     assert (process.returncode, out) == (0, b"and back\n")
     docker.out("run", "-d", "-i", "--name", "later", IMAGE, "cat")
     process = docker.start("attach", "later")

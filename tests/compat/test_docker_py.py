@@ -122,9 +122,9 @@ def test_waiting_for_the_next_exit_and_for_removal(client: Any) -> None:
         thread.start()
     time.sleep(0.3)
     container.start()
-    threads[0].join(20)
+    threads[0].join(40)
     container.remove()
-    threads[1].join(20)
+    threads[1].join(40)
     assert results == [3, 3]
 
 

@@ -59,7 +59,7 @@ def send(tmp_path: Path) -> Iterator[Callable[[str], Sent]]:
             env={**os.environ, "DOCKER_BUILDKIT": "0", "DOCKER_CONFIG": str(tmp_path / "none")},
             capture_output=True,
             check=False,
-            timeout=30,
+            timeout=40,
         )
         bodies = [body for target, _, body in server.requests if target.startswith("POST")]
         if not bodies:

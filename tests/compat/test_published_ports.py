@@ -76,9 +76,9 @@ def cli(request: pytest.FixtureRequest, host: str, client: Any) -> Cli:
 
 def fetch(address: str, port: int) -> str:
     """The page that the container serves; it may still be starting."""
-    for _ in range(250):
+    for _ in range(2000):
         try:
-            with urllib.request.urlopen(f"http://{address}:{port}/", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{address}:{port}/", timeout=10) as answer:
                 text: str = answer.read().decode()
                 return text
         except OSError:

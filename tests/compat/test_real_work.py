@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -177,7 +178,7 @@ def test_dockerode(endpoint: Endpoint, tree: Path, tmp_path: Path) -> None:
 
 
 TESTCONTAINERS = """
-import sys, urllib.request
+import sys, time, urllib.request
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.waiting_utils import wait_for_logs
 
@@ -185,16 +186,16 @@ image = sys.argv[1]
 server = "mkdir /www; echo served > /www/index.html; echo ready; exec httpd -f -p 8000 -h /www"
 box = DockerContainer(image).with_command(["sh", "-c", server]).with_exposed_ports(8000)
 with box.with_env("A", "b"):
-    wait_for_logs(box, "ready", timeout=10)
+    wait_for_logs(box, "ready", timeout=40)
     code, output = box.exec("env")
     assert code == 0 and b"A=b" in output, output
     url = f"http://{box.get_container_host_ip()}:{box.get_exposed_port(8000)}/"
-    for _ in range(50):
+    for _ in range(400):
         try:
-            body = urllib.request.urlopen(url, timeout=5).read()
+            body = urllib.request.urlopen(url, timeout=10).read()
             break
         except OSError:
-            continue
+            time.sleep(0.1)
     assert body == b"served\\n", body
     out, err = box.get_logs()
     assert out == b"ready\\n", out
@@ -205,7 +206,7 @@ print("passed")
 def test_testcontainers(endpoint: Endpoint) -> None:
     """Without Ryuk, its cleaner, which is an image of a registry."""
     done = subprocess.run(
-        [str(REPOSITORY / ".venv/bin/python"), "-c", TESTCONTAINERS, IMAGE],
+        [sys.executable, "-c", TESTCONTAINERS, IMAGE],
         capture_output=True,
         env={**endpoint.environment(), "TESTCONTAINERS_RYUK_DISABLED": "true"},
         timeout=60,

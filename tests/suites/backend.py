@@ -109,7 +109,7 @@ class BackendContract:
         thread.start()
         time.sleep(0.1)
         api.call("DELETE" if condition == "removed" else "POST", self._end(condition))
-        thread.join(15)
+        thread.join(40)
         assert found == [(200, {"StatusCode": 137})]
 
     @staticmethod

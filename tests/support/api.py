@@ -43,12 +43,12 @@ def running_api(
         )
     )
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(40)
     try:
         yield
     finally:
         stop[0]()
-        thread.join(15)
+        thread.join(40)
         assert not thread.is_alive()
         assert not os.path.exists(path)
 
@@ -57,7 +57,7 @@ class UnixConnection(HTTPConnection):
     """http.client over a unix socket."""
 
     def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=10)
+        super().__init__("localhost", timeout=40)
         self._path = path
 
     def connect(self) -> None:
@@ -68,7 +68,7 @@ class UnixConnection(HTTPConnection):
 def dial(path: str) -> socket.socket:
     """A plain connection."""
     connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(10)
+    connection.settimeout(40)
     try:
         connection.connect(path)
     except BaseException:

@@ -128,7 +128,7 @@ def kill_and_wait(*pids: int, number: int = signal.SIGKILL) -> None:
             os.close(fd)
 
 
-def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def until(condition: Callable[[], bool], seconds: float = 40) -> None:
     """Wait for what no event tells of."""
     end = time.monotonic() + seconds
     while not condition():
@@ -136,7 +136,7 @@ def until(condition: Callable[[], bool], seconds: float = 10) -> None:
         time.sleep(0.02)
 
 
-def wait_ended(pidfd: int, seconds: float = 10) -> None:
+def wait_ended(pidfd: int, seconds: float = 40) -> None:
     """Until the process of `pidfd` has ended."""
     ready, _, _ = select.select([pidfd], [], [], seconds)
     assert ready, "a process did not end in time"

@@ -41,7 +41,7 @@ class Unix(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
     def __init__(self, path: str) -> None:
-        super().__init__("carboy", timeout=30)
+        super().__init__("carboy", timeout=40)
         self._path = path
 
     def connect(self) -> None:
@@ -109,7 +109,7 @@ class Daemon:
         """SIGTERM; gives the exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(15)
+        return self.process.wait(40)
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -197,7 +197,7 @@ class Daemon:
         if self.process.poll() is not None:
             self.start()
         self.request("POST", "/carboy/system/reset")
-        self.process.wait(30)
+        self.process.wait(40)
         left = leftovers(self.home, self.root)
         assert not left, f"left on the machine: {left}"
 

@@ -65,7 +65,7 @@ class FakeServer:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(40)
 
 
 def _body(file: Any, headers: dict[str, str]) -> bytes:

@@ -13,7 +13,7 @@ from support.daemon import Daemon
 def open_hijacked(daemon: Daemon, path: str, body: Any = None) -> socket.socket:
     """POST with an upgrade; the socket carries the streams from here on."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(15)
+    connection.settimeout(40)
     connection.connect(daemon.socket)
     data = json.dumps(body).encode() if body is not None else b""
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from carboy.store.paths import Paths
 
+SETTLE = 20.0
+"""Seconds: a monitor's last act and the kernel's come a little later on a busy machine."""
+
 
 def leftovers(home: str, root: str) -> list[str]:
-    """Everything of the daemon with this root, below `home`, that is still there."""
+    """Everything of the daemon with this root, below `home`, that stays there."""
+    end = time.monotonic() + SETTLE
+    while (found := _found(home, root)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
+
+
+def _found(home: str, root: str) -> list[str]:
     paths = Paths(root, f"{home}/run")
     return [
         *control_groups(paths.cgroup_parent),

@@ -35,7 +35,7 @@ class Command:
     def call(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run it; the caller looks at the exit code."""
         return subprocess.run(
-            [self.script, *arguments], capture_output=True, text=True, timeout=15, check=False, **options
+            [self.script, *arguments], capture_output=True, text=True, timeout=40, check=False, **options
         )
 
     def ok(self, *arguments: str, **options: Any) -> str:
@@ -50,7 +50,7 @@ class Command:
         with open("/dev/null", "r+b") as null, open(errors, "wb") as said:
             command = [str(self.script), *arguments]
             code = subprocess.run(
-                command, stdin=null, stdout=null, stderr=said, timeout=15, check=False
+                command, stdin=null, stdout=null, stderr=said, timeout=40, check=False
             ).returncode
         assert code == 0, errors.read_text()
 

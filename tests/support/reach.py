@@ -17,7 +17,7 @@ from carboy.network.sockets import NETLINK_ROUTE, NetlinkSocket
 from support.daemon import Daemon
 from support.netns import Netns
 
-LONG = 5.0
+LONG = 30.0
 SHORT = 0.3
 _SIOCSIFFLAGS = 0x8914
 

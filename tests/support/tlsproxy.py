@@ -35,7 +35,7 @@ class TlsProxy:
             thread.start()
 
     def _serve(self, plain: socket.socket) -> None:
-        plain.settimeout(20)
+        plain.settimeout(40)
         try:
             with (
                 self._context.wrap_socket(plain, server_side=True) as near,
@@ -51,7 +51,7 @@ class TlsProxy:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(40)
 
 
 def _relay(near: ssl.SSLSocket, far: socket.socket) -> None:

@@ -15,7 +15,7 @@ class WebSocket:
 
     def __init__(self, path: str, target: str) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.socket.settimeout(15)
+        self.socket.settimeout(40)
         self.socket.connect(path)
         key = base64.b64encode(os.urandom(16))
         head = f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"

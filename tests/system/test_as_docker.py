@@ -25,7 +25,7 @@ def as_docker(prefix: Path, *options: str, home: str = "/nonexistent") -> subpro
         env=environment,
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=40,
         check=False,
     )
 
@@ -72,7 +72,7 @@ def test_docker_is_carboy(tmp_path: Path, daemon: Daemon) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=40,
         check=False,
     )
     assert (done.stdout, done.stderr) == ("Carboy\n", "")

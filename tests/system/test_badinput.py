@@ -38,7 +38,7 @@ def carboy(daemon: Daemon, *arguments: str) -> subprocess.CompletedProcess[bytes
         env={**os.environ, "CARBOY_HOST": daemon.host, "PYTHONPATH": str(REPOSITORY / "src")},
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=30,
+        timeout=40,
         check=False,
     )
 

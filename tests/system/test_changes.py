@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.commands import Home, home
+from support.commands import Home, home, until
 from support.daemon import Daemon, RequestError, busybox_tar, daemon
 from support.files import put
 from support.tars import file, make
@@ -67,9 +67,7 @@ def test_every_kind_of_change(daemon: Daemon) -> None:
         f"/containers/{container}/exec", {"Cmd": ["sh", "-c", "until [ -e /link ]; do :; done"]}
     )
     daemon.request("POST", f"/exec/{execute['Id']}/start", {"Detach": True})
-    deadline = 200
-    while changes(daemon, container) != CHANGES and deadline:
-        deadline -= 1
+    until(lambda: changes(daemon, container) == CHANGES)
     assert changes(daemon, container) == CHANGES
     daemon.post(f"/containers/{container}/kill")
     assert changes(daemon, container) == CHANGES

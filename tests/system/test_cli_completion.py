@@ -52,7 +52,7 @@ def complete(shell: dict[str, str], line: str, folder: str = "/") -> list[str]:
         text=True,
         env=shell,
         cwd=folder,
-        timeout=30,
+        timeout=40,
         check=True,
     )
     assert done.stderr == ""

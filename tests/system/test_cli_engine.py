@@ -98,7 +98,7 @@ def tiny_root() -> bytes:
 
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
     """Wait until a daemon that has no readiness of its own listens."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 40
     while not path.exists():
         assert process.poll() is None
         assert time.monotonic() < deadline
@@ -127,7 +127,7 @@ def dockerd(home: Path) -> Iterator[Engine]:
         yield Engine({"CARBOY_HOST": f"unix://{home}/s"})
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(40)
 
 
 @pytest.fixture(scope="module", params=["carboy", pytest.param("dockerd", marks=pytest.mark.needs_dockerd)])
@@ -208,7 +208,7 @@ def test_signals_are_passed_on(engine: Engine) -> None:
     assert process.stderr is not None
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(signal.SIGTERM)
-    assert process.communicate(timeout=20)[0] == b"got\n"
+    assert process.communicate(timeout=40)[0] == b"got\n"
     assert process.returncode == 3
 
 

@@ -51,7 +51,7 @@ def test_stats_is_redrawn_on_a_terminal_and_fits_it(home: Home) -> None:
     watching.send_signal(signal.SIGINT)
     while b"\x1b[?25h" not in seen:
         seen += os.read(ours, 65536)
-    assert watching.wait(10) == 0
+    assert watching.wait(40) == 0
     os.close(ours)
     assert b"... and 2 more" in seen
     first = seen.split(b"\x1b[J")[1]
@@ -67,7 +67,7 @@ def test_containers_that_come_and_go_are_followed(home: Home) -> None:
     assert watching.stdout.readline() == b"later\n"
     home.text("rm", "-f", "later")
     watching.send_signal(signal.SIGINT)
-    assert watching.wait(10) == 0
+    assert watching.wait(40) == 0
     watching.communicate()
 
 

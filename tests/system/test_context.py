@@ -141,7 +141,7 @@ def test_dial_stdio_joins_both_ways(home: Home) -> None:
     process.stdin.write(request)
     process.stdin.flush()
     answer = process.stdout.read()  # to its end: the daemon closes
-    process.communicate(timeout=20)
+    process.communicate(timeout=40)
     assert answer.startswith(b"HTTP/1.1 200")
     assert answer.endswith(b"OK")
     assert process.returncode == 0

@@ -225,7 +225,7 @@ class TestClientsThatVanish:
     @staticmethod
     def connect(daemon: Daemon, method: str, container: str, path: str) -> socket.socket:
         client = socket.socket(socket.AF_UNIX)
-        client.settimeout(20)
+        client.settimeout(40)
         client.connect(daemon.socket)
         head = f"{method} /containers/{container}/archive?path={path} HTTP/1.1\r\nHost: x\r\n"
         client.sendall(
@@ -295,7 +295,7 @@ class TestClientsThatVanish:
 def _eventually(condition: Callable[[], bool]) -> None:
     """Wait for what no event tells of."""
     pause = threading.Event()
-    for _ in range(500):
+    for _ in range(2000):
         if condition():
             return
         pause.wait(0.02)

@@ -27,7 +27,7 @@ def port_of(daemon: Daemon) -> int:
 
 
 def status(port: int, address: str = "127.0.0.1") -> int:
-    connection = HTTPConnection(address, port, timeout=10)
+    connection = HTTPConnection(address, port, timeout=40)
     try:
         connection.request("GET", "/_ping")
         return connection.getresponse().status
@@ -65,7 +65,7 @@ def test_a_stop_that_waits_long_keeps_nobody_from_working(exposed: Daemon) -> No
     ask(exposed, f"/containers/{container}/start")  # it runs: 304, at once
     exposed.request("POST", f"/containers/{container}/kill")
     for one in (stop, *others):
-        one.join(15)
+        one.join(40)
         assert not one.is_alive()
     exposed.remove_all()
 

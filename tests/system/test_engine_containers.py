@@ -193,7 +193,7 @@ def test_auto_remove_takes_anonymous_volumes_along(daemon: Daemon) -> None:
     waiter = threading.Thread(target=lambda: told.append(daemon.wait(container, "removed")))
     waiter.start()
     daemon.post(f"/containers/{container}/start")
-    waiter.join(10)
+    waiter.join(40)
     assert told == [0]
     assert daemon.get("/containers/json?all=1") == []
     assert daemon.get("/volumes")["Volumes"] in ([], None)
@@ -294,7 +294,7 @@ def test_events(daemon: Daemon) -> None:
 
 def open_hijacked(daemon: Daemon, path: str, body: Any) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(15)
+    connection.settimeout(40)
     connection.connect(daemon.socket)
     data = json.dumps(body).encode() if body is not None else b""
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"

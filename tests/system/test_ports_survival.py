@@ -90,7 +90,7 @@ def world(daemon: Daemon) -> Iterator[World]:
 
 def free_again(port: int) -> bool:
     """Whether another program can have the port, soon."""
-    for _ in range(100):
+    for _ in range(2000):
         try:
             socket.create_server(("0.0.0.0", port)).close()
             return True
@@ -133,7 +133,7 @@ def test_a_port_is_freed_when_the_container_ends_while_the_daemon_is_dead(world:
     os.kill(pid, signal.SIGKILL)
     assert free_again(world.port)
     assert refused("::1", world.port)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 40
     while elements(world.daemon) and time.monotonic() < deadline:
         time.sleep(0.02)  # the forwarder's last act: nobody is told
     assert elements(world.daemon) == set()
@@ -158,7 +158,7 @@ def test_the_forwarder_is_started_again(world: World) -> None:
     os.kill(first, signal.SIGKILL)
     wait_for_end(first)
     assert ask("127.0.0.1", world.port).startswith("box ")
-    for _ in range(250):
+    for _ in range(2000):
         with contextlib.suppress(OSError):
             if ask("::1", world.port).startswith("box "):
                 break
@@ -237,7 +237,7 @@ def test_a_long_stream_goes_through_the_forwarder_whole(world: World) -> None:
     with inside(daemon, container) as box:
         listener = box.run(lambda: socket.create_server(("0.0.0.0", 90)))
         threading.Thread(target=echo, args=(listener,), daemon=True).start()
-        with listener, socket.create_connection(("::1", int(port)), timeout=10) as client:
+        with listener, socket.create_connection(("::1", int(port)), timeout=40) as client:
             sender = threading.Thread(target=send_all, args=(client, size))
             sender.start()
             received = bytearray()
@@ -269,7 +269,7 @@ def test_an_idle_forwarder_is_small_and_sleeps(world: World) -> None:
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     pss = next(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
     assert pss < 12 * 1024  # 5 MiB beside its spawner, 8 when that has ended
-    for _ in range(5):  # the last connections may still be closing
+    for _ in range(25):  # the last connections may still be closing
         before = switches(pid)
         time.sleep(0.4)  # the point: nothing happens
         if switches(pid) == before:

@@ -66,7 +66,7 @@ def test_every_command_works_after_a_sudden_death(home: Home, tmp_path: Path) ->
     other = home.start("attach", echo)
     assert converse(other, b"three") == b"got three"
     home.run("kill", echo)
-    assert [one.communicate(timeout=10) for one in (attached, other)] == [(b"got three\n", b""), (b"", b"")]
+    assert [one.communicate(timeout=40) for one in (attached, other)] == [(b"got three\n", b""), (b"", b"")]
     assert (attached.returncode, other.returncode) == (137, 137)
     home.run("unpause", paused)
     assert home.text("exec", paused, "echo", "awake") == "awake"
@@ -84,7 +84,7 @@ def test_a_run_gets_its_exit_code_over_the_daemons_death(home: Home, tmp_path: P
     assert run.stdout.readline() == b"ready\n"
     home.kill_daemon()
     (tmp_path / "end").touch()
-    out, err = run.communicate(timeout=20)
+    out, err = run.communicate(timeout=40)
     assert (out, err, run.returncode) == (b"done\n", b"", 7)
     home.run("rm", "over")
 
@@ -144,7 +144,7 @@ def test_many_commands_start_one_daemon(home: Home) -> None:
     kill_and_wait(home.daemon)
     commands = [home.start("ps", "-q") for _ in range(8)]
     for command in commands:
-        _, err = command.communicate(timeout=30)
+        _, err = command.communicate(timeout=40)
         assert (command.returncode, err) == (0, b"")
     mark = f"--root\0{home.root}\0".encode()
     daemons = []
@@ -173,7 +173,7 @@ def test_deaths_in_the_middle_of_starts_leave_nothing(own_daemon: Daemon) -> Non
             daemon.get(f"/containers/{containers[round_]}/json")
         daemon.kill()
         for thread in threads:
-            thread.join(20)
+            thread.join(40)
         daemon.start()
         states = {one["Id"]: one["State"] for one in daemon.get("/containers/json?all=1")}
         assert set(containers) == set(states)

@@ -122,7 +122,7 @@ class Stage:
         """Whatever has happened, everything can be started, used and removed."""
         daemon = self.daemon
         for thread in self.threads:
-            thread.join(20)
+            thread.join(40)
         self.client.close()
         for name, state in self.states().items():
             if state in ("created", "exited") and name != "restarting":
@@ -295,7 +295,7 @@ def test_in_the_middle_of_starts(own_daemon: Daemon, find: Callable[[int], list[
                 killed += 1
         if find.__name__ == "<lambda>":
             break
-    thread.join(30)
+    thread.join(40)
     assert len(outcomes) == len(containers), "no start hangs"
     for container, outcome in outcomes.items():
         state = daemon.get(f"/containers/{container}/json")["State"]
@@ -360,7 +360,7 @@ def test_a_daemon_killed_while_it_removes(own_daemon: Daemon) -> None:
             pass
     daemon.kill()
     for thread in threads:
-        thread.join(20)
+        thread.join(40)
     daemon.start()
 
     def true_states() -> bool:

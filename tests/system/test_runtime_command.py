@@ -226,7 +226,7 @@ def test_preserved_descriptors_and_no_others(bundle: Bundle) -> None:
     line = (
         f"exec 3<{path}/given 4<{path}/given 5<{path}/given; exec {script} run --preserve-fds 1 -b {path} one"
     )
-    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True, timeout=15)
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True, timeout=40)
     assert done.stdout.splitlines()[0] == "given", done.stderr
     assert int(done.stdout.splitlines()[1]) <= 5
     refused = bundle.command.call("run", "--preserve-fds", "9", "-b", str(path), "x")

@@ -58,12 +58,12 @@ class Remote:
 
     def dial(self) -> ssl.SSLSocket:
         """A connection."""
-        plain = socket.create_connection(("127.0.0.1", self.port), timeout=15)
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=40)
         return self.context().wrap_socket(plain, server_hostname="127.0.0.1")
 
     def request(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, bytes]:
         """One request on a connection of its own."""
-        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=self.context(), timeout=15)
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=self.context(), timeout=40)
         try:
             data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
             connection.request(method, path, data, {"Content-Type": "application/json", **headers})
@@ -111,7 +111,7 @@ def test_a_client_with_a_certificate_is_served(remote: Remote) -> None:
 def test_others_are_refused_in_the_handshake(remote: Remote, folder: str | None) -> None:
     context = remote.context(folder)
     with (
-        socket.create_connection(("127.0.0.1", remote.port), timeout=10) as plain,
+        socket.create_connection(("127.0.0.1", remote.port), timeout=40) as plain,
         pytest.raises((ssl.SSLError, ConnectionError)),
         context.wrap_socket(plain, server_hostname="127.0.0.1") as tls,
     ):
@@ -122,11 +122,11 @@ def test_others_are_refused_in_the_handshake(remote: Remote, folder: str | None)
 
 def test_plain_http_and_nonsense_get_nothing(remote: Remote) -> None:
     for data in (b"GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\xff\xff" + bytes(300), b"\0" * 64):
-        with socket.create_connection(("127.0.0.1", remote.port), timeout=10) as plain:
+        with socket.create_connection(("127.0.0.1", remote.port), timeout=40) as plain:
             plain.sendall(data)
             with contextlib.suppress(ConnectionError):
                 assert b"HTTP/1.1 200" not in plain.recv(4096)
-    with socket.create_connection(("127.0.0.1", remote.port), timeout=10):
+    with socket.create_connection(("127.0.0.1", remote.port), timeout=40):
         pass  # and gone
     assert remote.request("GET", "/_ping")[0] == 200
 
@@ -162,7 +162,7 @@ def end_output(connection: ssl.SSLSocket) -> None:
     connection.settimeout(0.01)
     with contextlib.suppress(ssl.SSLError, TimeoutError):
         connection._sslobj.shutdown()  # type: ignore[attr-defined]  # Python has no public way
-    connection.settimeout(15)
+    connection.settimeout(40)
 
 
 def read_all(connection: ssl.SSLSocket) -> bytes:
@@ -201,7 +201,7 @@ def test_a_client_that_vanishes_leaves_its_container_alone(remote: Remote) -> No
             seen += connection.recv(100)
         assert streams(seen) == {1: b"hello\n"}
         connection.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 40
     while descriptors(remote.daemon) > before and time.monotonic() < deadline:
         time.sleep(0.05)
     assert descriptors(remote.daemon) <= before
@@ -223,7 +223,7 @@ def test_docker_py_works_over_tls(remote: Remote, monkeypatch: pytest.MonkeyPatc
         ca_cert=str(folder / "ca.pem"),
         verify=True,
     )
-    client = docker.DockerClient(base_url=f"tcp://127.0.0.1:{remote.port}", tls=tls, timeout=15)
+    client = docker.DockerClient(base_url=f"tcp://127.0.0.1:{remote.port}", tls=tls, timeout=40)
     try:
         seen: list[str] = []
         events = client.events(decode=True, filters={"type": "container"})
@@ -239,11 +239,11 @@ def test_docker_py_works_over_tls(remote: Remote, monkeypatch: pytest.MonkeyPatc
             assert member is not None
             assert member.read() == b"data"
         container.remove(force=True)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 40
         while seen.count("destroy") < 2 and time.monotonic() < deadline:
             time.sleep(0.02)
         events.close()
-        thread.join(5)
+        thread.join(40)
         assert [seen.count(action) for action in ("create", "start", "die", "destroy")] == [2, 2, 2, 2]
     finally:
         client.close()
@@ -271,7 +271,7 @@ def test_the_docker_command_works_over_tls(remote: Remote) -> None:
         [*command, "run", "-i", "--rm", "--network", "none", IMAGE, "sh", "-c", "cat; exit 7"],
         input=b"through and back\n",
         capture_output=True,
-        timeout=15,
+        timeout=40,
         check=False,
     )
     assert (done.returncode, done.stdout) == (7, b"through and back\n"), done.stderr
@@ -297,7 +297,7 @@ def test_certificates_are_renewed_by_sighup(remote: Remote) -> None:
     for name in ("cert.pem", "key.pem"):
         os.replace(fresh / name, remote.home / "server" / name)
     remote.daemon.process.send_signal(signal.SIGHUP)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 40
     while serial(remote) == before:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -329,7 +329,7 @@ def test_the_daemon_refuses_tcp_without_certificates(tmp_path: Path) -> None:
             env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")},
             capture_output=True,
             text=True,
-            timeout=15,
+            timeout=40,
             check=False,
         )
         assert (done.returncode, words in done.stderr) == (1, True), done.stderr

@@ -103,5 +103,5 @@ class AioDocker:
     def close(self) -> None:
         self._do(self._docker.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(40)
         self._loop.close()

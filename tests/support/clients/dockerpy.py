@@ -28,7 +28,7 @@ UNTIDY = (
 
 def connect(host: str, image: str, *, changes: Sequence[str] = ()) -> Any:
     """A client, and busybox as `image`."""
-    client = docker.DockerClient(base_url=host, timeout=30, version="auto")
+    client = docker.DockerClient(base_url=host, timeout=40, version="auto")
     repository, tag = image.split(":")
     client.api.import_image_from_data(
         busybox_tar(), repository=repository, tag=tag, changes=list(changes) or None
@@ -102,7 +102,7 @@ class DockerPy:
         thread.start()
         yield seen
         stream.close()
-        thread.join(10)
+        thread.join(40)
         assert not thread.is_alive()
 
     def statistics(self, name: str) -> list[int]:

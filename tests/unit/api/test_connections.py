@@ -57,7 +57,7 @@ def test_a_head_must_come_in_time(tmp_path: Path, beginning: bytes) -> None:
         begin = time.monotonic()
         with contextlib.suppress(ConnectionResetError):
             assert slow.recv(100) == b""
-        assert 0.1 < time.monotonic() - begin < 5
+        assert 0.1 < time.monotonic() - begin < 20
         idle.sendall(PING)  # who says nothing at all may wait
         assert idle.recv(4096).startswith(b"HTTP/1.1 200")
         time.sleep(0.3)
@@ -92,14 +92,14 @@ def port() -> Iterator[int]:
         target=serve, args=([listener], FakeBackend().backends), kwargs={"on_ready": on_ready}
     )
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(40)
     yield int(listener.host.rpartition(":")[2])
     stop[0]()  # type: ignore[operator]  # the function that was given
-    thread.join(10)
+    thread.join(40)
 
 
 def ask(port: int, method: str, path: str, **headers: str) -> int:
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", port, timeout=40)
     try:
         connection.request(method, path, headers=headers)
         return connection.getresponse().status

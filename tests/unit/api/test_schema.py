@@ -77,7 +77,7 @@ def resources() -> tuple[int, int]:
 
 def wait_for_resources(descriptors: int, threads: int) -> None:
     """The pools' threads stay; what belonged to requests does not."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 40
     while resources()[0] > descriptors + 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     left, busy = resources()

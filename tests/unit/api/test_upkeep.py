@@ -26,7 +26,7 @@ def test_one_frame(client: Client) -> None:
 
 def listen(client: Client, path: str) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(10)
+    connection.settimeout(40)
     connection.connect(client.path)
     connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     return connection

@@ -142,9 +142,9 @@ def test_demultiplexing_is_fast() -> None:
     wire = memoryview(frame(1, b"x" * 32760) * 32)
     null = os.open("/dev/null", os.O_WRONLY)
     demultiplexer = streams.Demultiplexer(null, null)
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(200):
         demultiplexer.write(wire)
-    elapsed = time.perf_counter() - start
+    elapsed = time.process_time() - start
     os.close(null)
     assert 200 * len(wire) / elapsed > 500e6

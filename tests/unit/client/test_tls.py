@@ -191,7 +191,7 @@ def test_sending_never_blocks(tmp_path: Path) -> None:
     def serve() -> None:
         connection, _ = listener.accept()
         with context.wrap_socket(connection, server_side=True):
-            done.wait(20)
+            done.wait(40)
 
     thread = threading.Thread(target=serve)
     thread.start()

@@ -62,7 +62,7 @@ def test_a_frame_at_once_then_with_the_one_before(world: World) -> None:
     world.run("a")
     frames: Frames = queue.Queue()
     cancel = world.sampler.watch("a", frames.put)
-    first, second = frames.get(timeout=5), frames.get(timeout=5)
+    first, second = frames.get(timeout=40), frames.get(timeout=40)
     assert first is not None
     assert second is not None
     assert first.preread == ZERO_TIME
@@ -76,7 +76,7 @@ def test_one_frame_only(world: World) -> None:
     world.run("a")
     frames: Frames = queue.Queue()
     world.sampler.watch("a", frames.put, once=True)
-    found = frames.get(timeout=5)
+    found = frames.get(timeout=40)
     assert found is not None
     assert found.preread != ZERO_TIME
     until(lambda: not world.sampler.awake)
@@ -91,12 +91,12 @@ def test_what_does_not_run_is_empty_and_what_is_removed_ends(world: World) -> No
     world.subjects["a"] = Subject(name="a")
     frames: Frames = queue.Queue()
     world.sampler.watch("a", frames.put)
-    first = frames.get(timeout=5)
+    first = frames.get(timeout=40)
     assert first == ContainerStats(name="/a", id="a")
     world.run("a")
-    until(lambda: (found := frames.get(timeout=5)) is not None and found.pids_stats.current == 3)
+    until(lambda: (found := frames.get(timeout=40)) is not None and found.pids_stats.current == 3)
     del world.subjects["a"]
-    until(lambda: frames.get(timeout=5) is None)
+    until(lambda: frames.get(timeout=40) is None)
     until(lambda: not world.sampler.awake)
 
 
@@ -104,11 +104,11 @@ def test_a_restart_opens_other_files(world: World) -> None:
     world.run("a")
     frames: Frames = queue.Queue()
     cancel = world.sampler.watch("a", frames.put)
-    frames.get(timeout=5)
+    frames.get(timeout=40)
     world.run("b", started_at=2)
     (world.path / "b" / "group" / "pids.current").write_text("9\n")
     world.subjects["a"] = world.subjects["b"]
-    until(lambda: (found := frames.get(timeout=5)) is not None and found.pids_stats.current == 9)
+    until(lambda: (found := frames.get(timeout=40)) is not None and found.pids_stats.current == 9)
     cancel()
 
 
@@ -122,7 +122,7 @@ def test_many_watch_one_and_one_that_fails_disturbs_nobody(world: World) -> None
 
     cancels = [world.sampler.watch("a", broken), world.sampler.watch("a", frames.put)]
     for _ in range(4):
-        assert frames.get(timeout=5) is not None
+        assert frames.get(timeout=40) is not None
     for cancel in cancels:
         cancel()
     until(lambda: not world.sampler.awake)

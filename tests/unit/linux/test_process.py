@@ -21,7 +21,7 @@ def python(code: str, *padding: str) -> str:
     """What a fresh interpreter prints."""
     command = [sys.executable, "-c", code, *padding]
     return subprocess.run(
-        command, check=True, capture_output=True, text=True, env={"PYTHONPATH": SRC}, timeout=15
+        command, check=True, capture_output=True, text=True, env={"PYTHONPATH": SRC}, timeout=40
     ).stdout
 
 

@@ -21,7 +21,7 @@ def service(path: Path, kind: int) -> socket.socket:
     listening.bind(str(path))
     if kind == socket.SOCK_STREAM:
         listening.listen()
-    listening.settimeout(5)
+    listening.settimeout(40)
     return listening
 
 
@@ -55,7 +55,7 @@ def test_over_the_network(transport: str) -> None:
     kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
     with socket.socket(socket.AF_INET, kind) as listening:
         listening.bind(("127.0.0.1", 0))
-        listening.settimeout(5)
+        listening.settimeout(40)
         if transport == "tcp":
             listening.listen()
         log = syslog(
@@ -131,6 +131,7 @@ def test_a_stuck_service_makes_the_program_wait(tmp_path: Path) -> None:
             step_until(loop, take)
             assert not log.full
             log.finish(TIME)
+            connection.settimeout(40)
             while piece := file.read(1 << 20):
                 received += len(piece)
     assert received // 10_000 == written

@@ -79,7 +79,7 @@ class Setup:
         )
         return ours
 
-    def run(self, seconds: float = 10) -> None:
+    def run(self, seconds: float = 40) -> None:
         end = time.monotonic() + seconds
         while not self.drained:
             assert time.monotonic() < end

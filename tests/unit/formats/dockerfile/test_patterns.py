@@ -55,7 +55,7 @@ def test_an_empty_pattern_matches_between_letters() -> None:
 
 @pytest.mark.parametrize("pattern", ["*a*a*a*a*a*a*a*b", "?" * 1000 + "*b", "a" * 5000])
 def test_hostile_patterns_end_soon(pattern: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     for longest in (False, True):
         try:
             Wildcard(pattern).without_prefix("a" * 20_000, longest=longest)
@@ -63,7 +63,7 @@ def test_hostile_patterns_end_soon(pattern: str) -> None:
             Wildcard(pattern).replaced("a" * 20_000, "x", everything=True, limit=1 << 20)
         except PatternError:
             pass  # it said that it takes too long
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_escapes_in_patterns() -> None:

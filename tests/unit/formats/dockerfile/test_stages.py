@@ -33,9 +33,9 @@ def test_everything_can_be_compared_and_printed() -> None:
 
 def test_a_megabyte_is_read_within_seconds() -> None:
     text = "FROM a\n" + BLOCK * ((1 << 20) // len(BLOCK) - 1)
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(plan(read_document(text)).stages[0].instructions) > 10_000
-    assert time.perf_counter() - began < 4  # measured: 0.6 s on a quiet machine
+    assert time.process_time() - began < 4  # measured: 0.6 s on a quiet machine
 
 
 @pytest.mark.parametrize(
@@ -58,14 +58,14 @@ def test_a_megabyte_is_read_within_seconds() -> None:
     ids=lambda text: str(text[:16]).replace("\n", " "),
 )
 def test_hostile_megabytes_end_soon(text: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         plan(read_document(text))
         shown = ""
     except DockerfileError as error:
         shown = error.pointed(text)
     assert len(shown) < 3_000
-    assert time.perf_counter() - began < 8
+    assert time.process_time() - began < 8
 
 
 def test_what_doubles_ends() -> None:
