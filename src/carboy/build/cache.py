@@ -84,6 +84,8 @@ class Made:
     parents: tuple[str, ...] = ()
     record: Mapping[str, str] | None = None
     origin: str = ""
+    created_at: float | None = None
+    """When it was made, where that was not now."""
 
 
 class CacheSource(Protocol):
@@ -151,7 +153,7 @@ class BuildCache:
             printable(made.description)[:_DESCRIPTION],
             made.parents,
             sum(self._layers.get(layer).size for layer in layers),
-            now,
+            min(made.created_at or now, now),
             now,
             0,
             dict(made.record or {}),

@@ -358,7 +358,7 @@ class _Solving:
             return None
         entry = self._cache.find(work.key, not_before=self._not_before, origins=self._origins)
         if entry is None and any(source.bring(work.key) for source in self._sources):
-            entry = self._cache.find(work.key, origins=self._origins)
+            entry = self._cache.find(work.key, not_before=self._not_before, origins=self._origins)
         if entry is not None:
             self.held.append(work.key)
         return entry
