@@ -14,7 +14,7 @@ from carboy.formats.dockerfile.runflags import MOUNT_KEYS, MOUNT_TYPES
 ROOT = Path(__file__).parents[4]
 PAGE = (ROOT / "docs" / "dockerfile.md").read_text()
 SECTIONS = {title: text for title, _, text in (part.partition("\n") for part in PAGE.split("\n## ")[1:])}
-NAMED = sorted(set(re.findall(r"`((?:build|dockerfile|tests)/[^` ]+)`", "".join(SECTIONS.values()))))
+NAMED = sorted(set(re.findall(r"`((?:build|dockerfile|layers|tests)/[^` ]+)`", "".join(SECTIONS.values()))))
 
 
 def rows(section: str) -> list[list[str]]:
@@ -49,7 +49,7 @@ def test_every_row_says_what_shows_it() -> None:
     for section in SECTIONS:
         for row in rows(section):
             assert len(row) == 3, row
-            assert re.search(r"`(build|dockerfile|tests)/", row[2]), row
+            assert re.search(r"`(build|dockerfile|layers|tests)/", row[2]), row
 
 
 @pytest.mark.parametrize("name", NAMED)
