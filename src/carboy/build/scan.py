@@ -100,7 +100,7 @@ class Scanner:
         status = os.stat(name, dir_fd=parent, follow_symlinks=False)
         row = self._row(parent, name, b"", place, status, known.old if known else {})
         if row is None:
-            raise InvalidArgument(f'"/{_text(place)}" is a socket: it cannot be copied')
+            raise InvalidArgument(f'"/{_text(place)}" is a socket or a named pipe: it cannot be copied')
         if known is not None and row.record and row.record is not known.old.get(name):
             known.see(name, row.record)
             known.save()
@@ -237,6 +237,9 @@ class Scanner:
             row.link = os.readlink(name, dir_fd=parent)
         elif kind == stat.S_IFSOCK:
             self.warn(f'"/{_text(place)}" is a socket: it is left out')
+            return None
+        elif kind == stat.S_IFIFO and self.tree.is_local:
+            self.warn(f'"/{_text(place)}" is a named pipe: it is left out')  # as Docker does
             return None
         elif is_whiteout(status):
             return None
