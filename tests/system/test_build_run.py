@@ -166,6 +166,14 @@ def test_bytecode_stays_fresh(workbench: Workbench) -> None:
     assert found == magic + struct.pack("<III", 0, EPOCH, 4) + b"code"
 
 
+def test_a_changed_source_is_not_mistaken_for_the_old_one(workbench: Workbench) -> None:
+    """Same size, and both clamped to the same second: Python must see that its bytecode is old."""
+    pyc = b"\xa7\r\r\n" + struct.pack("<III", 0, EPOCH, 4) + b"code"
+    old = workbench.add(tar_of({"m/a.py": b"x=1\n", "m/__pycache__/a.cpython-311.pyc": pyc}))
+    done = workbench.run("echo x=2 > /m/a.py; echo y=3 > /m/b.py", layers=(workbench.base, old))
+    assert workbench.members(done.layer) == {"m": EPOCH, "m/a.py": EPOCH - 1, "m/b.py": EPOCH}
+
+
 def test_an_empty_root(workbench: Workbench, tmp_path: object) -> None:
     """From scratch with one static program: nothing but what it makes is in the layer."""
     program = workbench.content(workbench.base, "bin/busybox")

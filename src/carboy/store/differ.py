@@ -80,6 +80,8 @@ def write_tar(
     opener = _Opener(upper_fd)
     try:
         for item, entry in _members(found):
+            if bytecode is not None and item.path in bytecode.earlier:
+                entry.mtime = bytecode.earlier[item.path]
             owner = _owner_of(item, entry, owners)
             if owner is not None:
                 entry = _link(entry, owner)

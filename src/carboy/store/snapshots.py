@@ -19,11 +19,11 @@ from carboy.errors import InvalidArgument, NotFound
 from carboy.linux import layers as linux_layers
 from carboy.linux import tree as linux_tree
 from carboy.linux.mount import AT_EMPTY_PATH, OPEN_TREE_CLONE, open_tree
-from carboy.store.bytecode import Bytecode
 from carboy.store.changes import Changes
 from carboy.store.differ import Found, disk_usage, find, write_tar
 from carboy.store.layers import Layer, LayerStore
 from carboy.store.lower import Lowers
+from carboy.store.oldbytecode import bytecode_of
 from carboy.store.paths import Paths
 
 MAX_LAYERS = 128
@@ -252,9 +252,10 @@ class Snapshots:
             removed = tuple(changes.removed)
             if not found:
                 return StepChanges(None, removed)
+            bytecode = bytecode_of(found, base, epoch, view=lambda: self.mount_image(container_id, diff_ids))
             intake = stack.enter_context(self._layers.begin())
             try:
-                write_tar(upper, found, intake, epoch=epoch, bytecode=_bytecode(found, epoch, base))
+                write_tar(upper, found, intake, epoch=epoch, bytecode=bytecode)
             except BaseException as error:
                 self._layers.discard(intake, error)
                 raise
@@ -334,23 +335,6 @@ def _kind(item: Found, lowers: Lowers) -> ChangeKind:
     if stat.S_IFMT(below.st_mode) != stat.S_IFMT(item.status.st_mode):
         return ChangeKind.ADDED
     return ChangeKind.MODIFIED
-
-
-def _bytecode(found: list[Found], epoch: int, base: Lowers) -> Bytecode | None:
-    """None when there is no .pyc at all."""
-    if not any(item.path.endswith(b".pyc") for item in found):
-        return None
-    sources = {
-        item.path: item.status.st_mtime_ns // 1_000_000_000
-        for item in found
-        if item.path.endswith(b".py") and stat.S_ISREG(item.status.st_mode)
-    }
-
-    def below(path: bytes) -> int | None:
-        status = base.status(path)
-        return None if status is None else int(status.st_mtime_ns // 1_000_000_000)
-
-    return Bytecode(epoch, sources, below)
 
 
 def _keep_times(upper: int, base: Lowers) -> None:

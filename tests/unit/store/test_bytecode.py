@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from carboy.store.bytecode import Bytecode, source_of
+from carboy.store.bytecode import Bytecode, Source, earlier, source_of
 
 EPOCH = 1_000_000
 
@@ -45,7 +45,7 @@ def test_sources(path: bytes, source: bytes) -> None:
     ],
 )
 def test_times(recorded: int, source: int | None, below: int | None, written: int) -> None:
-    sources = {b"a/b.py": source} if source is not None else {}
+    sources = {b"a/b.py": Source(source, 7)} if source is not None else {}
     bytecode = Bytecode(EPOCH, sources, lambda path: below if path == b"a/b.py" else None)
     given = header(recorded)
     found = bytecode.header(b"a/__pycache__/b.cpython-311.pyc", given) or given
@@ -56,4 +56,26 @@ def test_times(recorded: int, source: int | None, below: int | None, written: in
     "given", [b"", b"\xa7\r\r\n", header(2_000_000, flags=1), header(2_000_000, flags=3)]
 )
 def test_what_is_left_as_it_is(given: bytes) -> None:
-    assert Bytecode(EPOCH, {b"b.py": 2_000_000}).header(b"b.pyc", given) == b""
+    assert Bytecode(EPOCH, {b"b.py": Source(2_000_000, 7)}).header(b"b.pyc", given) == b""
+
+
+def test_a_changed_source_does_not_look_like_its_old_bytecode() -> None:
+    sources = {
+        b"same.py": Source(2_000_000, 7),
+        b"size.py": Source(2_000_000, 8),
+        b"twice.py": Source(2_000_000, 7),
+        b"old.py": Source(500, 7),
+        b"hash.py": Source(2_000_000, 7),
+        b"none.py": Source(2_000_000, 7),
+    }
+    below = {
+        b"same.py": [header(EPOCH)],
+        b"size.py": [header(EPOCH)],
+        b"twice.py": [header(EPOCH - 1), header(EPOCH)],
+        b"old.py": [header(500)],
+        b"hash.py": [header(EPOCH, flags=3), b"short"],
+    }
+    times = earlier(sources, EPOCH, lambda path: below.get(path, []))
+    assert times == {b"same.py": EPOCH - 1, b"twice.py": EPOCH - 2}
+    bytecode = Bytecode(EPOCH, sources, earlier=times)
+    assert bytecode.header(b"same.pyc", header(2_000_000)) == header(EPOCH - 1)
