@@ -81,6 +81,7 @@ class Response:
         """Up to so many bytes, nothing at the end; a transfer that ends early is an error."""
         with self._fetcher.failures(self.url):
             data = self._raw.read(size)
+        self._fetcher.cancellation.check()
         self.received += len(data)
         if self.received > self._fetcher.limits.size:
             raise InvalidArgument(
