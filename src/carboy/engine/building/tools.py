@@ -12,6 +12,7 @@ from carboy.build.request import BuildRequest
 from carboy.build.session import Workshop
 from carboy.build.solver import Solver
 from carboy.build.sources.images import StoredBases
+from carboy.engine.building.cachelocations import CacheLocations
 from carboy.engine.building.caches import BuildCaches
 from carboy.engine.building.executor import StepExecutor
 from carboy.engine.building.requests import PROXIES
@@ -55,6 +56,7 @@ class Toolshop:
             solver=self._solver,
             records=BuildRecords(database),
             finisher=Finisher(images, layers, paths, host_platform),
+            locations=CacheLocations(images, self.cache, layers),
             bases=bases,
             host_platform=host_platform,
         )

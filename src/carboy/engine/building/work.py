@@ -6,10 +6,9 @@ contexts ─▶ Dockerfile ─▶ graph ─▶ solver ─▶ results
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from carboy.build.cache import CacheSource
 from carboy.build.frontend.drawing import FrontendRequest, draw
 from carboy.build.frontend.inputs import Bases
 from carboy.build.graph import Context, Graph
@@ -33,8 +32,9 @@ from carboy.build.sources.contexts import ContextOpener, OpenedContext
 from carboy.build.sources.images import emulation
 from carboy.build.sources.reading import read_dockerfile
 from carboy.digest import Digest
+from carboy.engine.building.cachelocations import CacheLocations
 from carboy.engine.building.messages import Narrator, Outcome
-from carboy.engine.building.results import Extras, Finisher, Results
+from carboy.engine.building.results import Finisher, Results
 from carboy.formats.dockerfile.stages import Document, Platforms, plan, read_document
 
 
@@ -48,8 +48,7 @@ class Tools:
     bases: Callable[[BuildRequest, Callable[[str], None]], Bases]
     host_platform: str
     records: BuildRecords
-    sources: Callable[[BuildRequest], Sequence[CacheSource]] = lambda _request: ()
-    extras: Callable[[BuildRequest, Solved], Extras] = lambda _request, _solved: Extras({})
+    locations: CacheLocations
 
 
 @dataclass(slots=True)
@@ -140,14 +139,16 @@ class Work:
             reporter=self.narrator,
             cancellation=self.cancellation,
         )
-        solved = self.solved = self.tools.solver.solve(graph, session, sources=self.tools.sources(request))
+        locations = self.tools.locations
+        sources = locations.sources(request, lambda text: self.narrator.warning(None, text))
+        solved = self.solved = self.tools.solver.solve(graph, session, sources=sources)
         check()
         return self.tools.finisher.finish(
             request,
             graph,
             solved,
             epoch=self.epoch,
-            extras=self.tools.extras(request, solved),
+            extras=locations.export(request, graph, solved),
             check=check,
         )
 
