@@ -49,6 +49,7 @@ _ANSWERS: frozenset[Handler] = frozenset(
         registries.auth,
         registries.distribution,
         registries.search,
+        registries.grpc,
         registries.session,
     }
 )
@@ -143,7 +144,7 @@ ROUTES: tuple[Route, ...] = (
         ("POST", "/build/prune", build.prune, (1, 31)),
         ("POST", "/build/cancel", build.cancel, (1, 39)),
         ("POST", "/session", registries.session, (1, 31)),
-        ("POST", "/grpc", registries.session, (1, 39)),
+        ("POST", "/grpc", registries.grpc, (1, 39)),
         ("GET", "/distribution/{name}/json", registries.distribution, (1, 30)),
     ),
     *_group(

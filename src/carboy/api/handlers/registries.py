@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from carboy.api.call import Call
-from carboy.api.reply import Answer
+from carboy.api.reply import Answer, Hijack
 from carboy.errors import InvalidArgument, Unsupported
 from carboy.formats.dockerapi.system import AuthConfig
 from carboy.formats.reference import parse
@@ -39,9 +41,33 @@ async def search(call: Call) -> Answer:
 
 
 async def session(call: Call) -> Answer:
-    """`POST /session` and `POST /grpc`: BuildKit's side channels."""
+    """`POST /session`: BuildKit's side channel.
+
+    Docker's client shows a number when its session is refused, and the reason when its build is: so the
+    session is granted, and ends at once.
+    """
+    if call.exchange.header("Upgrade").lower() == "h2c":
+        return Hijack(_Ended(), multiplexed=False)
+    return await grpc(call)
+
+
+async def grpc(call: Call) -> Answer:
+    """`POST /grpc`: BuildKit itself."""
     del call
     raise Unsupported(
         "BuildKit's session protocol is not supported by Carboy yet: set DOCKER_BUILDKIT=0,"
         " or use `carboy build`"
     )
+
+
+class _Ended:
+    """A stream that is over."""
+
+    tty = True
+
+    def hand_over(self, client: int, initial: bytes) -> None:
+        del initial
+        os.close(client)
+
+    def abandon(self) -> None:
+        """There is nothing to undo."""
