@@ -237,6 +237,8 @@ def _begin(draft: Draft, stage: Stage, triggered: int) -> StageState:
     if ground.image:
         return _begin_from_image(draft, stage, ground, name=name, ignored=ignored, total=total + 1)
     document = ImageDocument()
+    config = new_config(document)
+    config.working_dir = "/"
     if ground.context is None:
         vertex = add_scratch(draft.vertices)
     else:
@@ -247,8 +249,8 @@ def _begin(draft: Draft, stage: Stage, triggered: int) -> StageState:
         vertex=vertex,
         platform=_platform(draft, stage) or normalized(draft.request.host_platform),
         base=document,
-        config=new_config(document),
-        scope=_scope(draft, new_config(document)),
+        config=config,
+        scope=_scope(draft, config),
         ignore_cache=ignored,
     )
     state.is_bare_context = ground.context is not None
