@@ -256,7 +256,7 @@ def add_targets(scaffold: Scaffold, ready: list[ReadyMount]) -> None:
 
 
 def _tmpfs(mount: MountedTmpfs) -> ReadyMount:
-    options = ["nosuid", "nodev", *([f"size={mount.size}"] if mount.size else [])]
+    options = ["nosuid", "nodev", "mode=1777", *([f"size={mount.size}"] if mount.size else [])]
     entry: Entry = {"destination": mount.target, "type": "tmpfs", "source": "tmpfs", "options": options}
     return ReadyMount(entry, -1, True)
 
