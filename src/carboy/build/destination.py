@@ -30,6 +30,8 @@ class Destination:
     """The part of the path that was there before."""
     below: bool
     """Whether a directory was there before that may have something in it."""
+    is_filled: bool = False
+    """Whether a file has got its name already."""
 
     def missing(self, *, last: bool) -> list[bytes]:
         """Paths of the directories that have to be made above it, and with `last` itself, outermost first."""
