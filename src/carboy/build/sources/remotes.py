@@ -166,7 +166,7 @@ class _Http(AbstractHttpGitClient):
     """Git over HTTP through our fetcher."""
 
     def __init__(self, url: str, fetcher: Fetcher, authorization: str) -> None:
-        super().__init__(url, thin_packs=False, quiet=True)
+        super().__init__(url, thin_packs=True, quiet=True)
         self._fetcher = fetcher
         self._authorization = authorization
         self._home = urlsplit(url)[:2]
@@ -242,7 +242,7 @@ class _Tcp(TCPGitClient):
     """`git://`, with a timeout, and ended by a cancelled build."""
 
     def __init__(self, host: str, port: int | None, cancellation: Cancellation) -> None:
-        super().__init__(host, port, thin_packs=False, quiet=True)
+        super().__init__(host, port, thin_packs=True, quiet=True)
         self._cancellation = cancellation
 
     def _connect(
@@ -317,7 +317,7 @@ def _ssh(
         user,
         vendor=_Ssh(cancellation),
         ssh_command=f"{_SSH} -o IdentityAgent={agent}",
-        thin_packs=False,
+        thin_packs=True,
         quiet=True,
     )
 

@@ -14,7 +14,7 @@ import mmap
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from carboy.build.frontend.addresses import Repository
@@ -25,14 +25,22 @@ from carboy.build.sources.gitlayer import Part
 from carboy.build.sources.http import Fetcher
 from carboy.build.sources.remotes import Remote
 from carboy.digest import Digest
-from carboy.errors import Corrupt, InvalidArgument, NotFound
+from carboy.errors import Corrupt, InvalidArgument, NotFound, Unavailable
 from carboy.formats.gitobjects import parse_commit, parse_tag
 from carboy.formats.gitpack import COMMIT, TAG, Pack
 from carboy.store.content import storage_error
 
 _TOKEN = "GIT_AUTH_TOKEN"  # noqa: S105 - the name of a secret, BuildKit's
 _HEADER = "GIT_AUTH_HEADER"
-_NOT_OURS = ("not our ref", "unadvertised object", "not valid", "no such", "does not exist", "upload-pack")
+_NOT_OURS = (
+    "response status",
+    "not our ref",
+    "unadvertised object",
+    "not valid",
+    "no such",
+    "does not exist",
+    "upload-pack",
+)
 
 Told = Callable[[str, int, int], None]
 
@@ -41,7 +49,8 @@ Told = Callable[[str, int, int], None]
 class Wanted:
     """What is wanted of a repository."""
 
-    url: str
+    url: str = field(repr=False)
+    """May hold credentials."""
     ref: str = ""
     subdir: str = ""
     checksum: str = ""
@@ -187,7 +196,7 @@ class Repositories:
         remote = self._remote(url, main=main)
         try:
             pack = place.keep(place.pack(remote, [commit], 1, told))
-        except Corrupt as error:
+        except (Corrupt, Unavailable) as error:
             # Servers may refuse commits that no ref names: all history holds it, if they have it.
             if not any(words in str(error) for words in _NOT_OURS):
                 raise
