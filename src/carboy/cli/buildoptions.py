@@ -114,7 +114,8 @@ def extra_host(text: str) -> str:
     cut = min((at for at in (text.find("="), text.find(":")) if at > 0), default=-1)
     address = text[cut + 1 :]
     if cut < 0 or not address:
-        raise values.bad("--add-host", text, f'bad format for add-host: "{text}"')
+        why = f'bad format for add-host: "{text}"'
+        raise UsageError(f'invalid argument "{text}" for "--add-host" flag: {why}')
     if address.startswith("[") and address.endswith("]"):
         address = address[1:-1]
     return f"{text[:cut]}:{address}"

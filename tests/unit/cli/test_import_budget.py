@@ -53,6 +53,14 @@ BUDGET = {
     ),
     "start": (["start", "x"], ATTACHED | {"carboy.cli.start", "carboy.cli.launch", "carboy.cli.each"}),
     "stop": (["stop", "x"], {"carboy.cli.stop", "carboy.cli.each"}),
+    "build": (
+        ["build", "-q", "-t", "x", "-f", "Dockerfile", "."],
+        {
+            "carboy.cli." + name
+            for name in ("build", "buildrun", "buildcontext", "buildoptions", "buildoutputs", "units", "values")
+        }
+        | {"binascii"},
+    ),
 }
 PROGRAM = """
 import sys
@@ -67,12 +75,14 @@ sys.exit(0 if code else 9)
 @pytest.mark.parametrize("name", BUDGET)
 def test_a_hot_command_imports_only_this(name: str, tmp_path: Path) -> None:
     arguments, extra = BUDGET[name]
+    (tmp_path / "Dockerfile").touch()
     command = [sys.executable, "-I", "-c", f"import sys; sys.path[:0] = {sys.path!r}\n{PROGRAM}"]
     done = subprocess.run(
         [*command, "-H", f"unix://{tmp_path}/none.sock", *arguments],
         capture_output=True,
         text=True,
         check=True,
+        cwd=tmp_path,
     )
     assert set(done.stdout.split()) - ALWAYS - extra == set()
     assert "cannot connect to the daemon" in done.stderr
