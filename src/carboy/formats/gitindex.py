@@ -33,12 +33,16 @@ class KnownFile(NamedTuple):
     mtime: int
     mtime_nsec: int
     ctime: int
+    ctime_nsec: int
     inode: int
 
 
 def parse_index(data: bytes) -> list[KnownFile] | None:
     """All files of an index; None when it has what is not understood; Corrupt when it is damaged."""
     if len(data) < 12 + _ID_SIZE or data[:4] != b"DIRC":
+        raise Corrupt("git: the index is damaged")
+    # With index.skipHash there is no sum.
+    if any(data[-_ID_SIZE:]) and data[-_ID_SIZE:] != _sum(data[:-_ID_SIZE]):
         raise Corrupt("git: the index is damaged")
     version, count = int.from_bytes(data[4:8]), int.from_bytes(data[8:12])
     if version not in (2, 3, 4) or count > _MAX_ENTRIES:
@@ -47,7 +51,9 @@ def parse_index(data: bytes) -> list[KnownFile] | None:
     for _ in range(count):
         if position + _FIXED.size > len(data):
             raise Corrupt("git: the index ends too early")
-        ctime, _, mtime, nsec, _, inode, mode, _, _, size, name, flags = _FIXED.unpack_from(data, position)
+        ctime, ctime_nsec, mtime, nsec, _, inode, mode, _, _, size, name, flags = _FIXED.unpack_from(
+            data, position
+        )
         start = position + _FIXED.size
         if flags & _STAGE:
             return None
@@ -67,7 +73,7 @@ def parse_index(data: bytes) -> list[KnownFile] | None:
         if end < 0 or not path:
             raise Corrupt("git: the index is damaged")
         before = path
-        files.append(KnownFile(path, mode, name, size, mtime, nsec, ctime, inode))
+        files.append(KnownFile(path, mode, name, size, mtime, nsec, ctime, ctime_nsec, inode))
     while position + 8 <= len(data) - _ID_SIZE:
         if data[position : position + 4] in _NOT_UNDERSTOOD:
             return None
@@ -126,11 +132,15 @@ def find_in_pack(read_at: Callable[[int, int], bytes], size: int, name: bytes) -
     return None
 
 
+def _sum(data: bytes) -> bytes:
+    return hashlib.sha1(data, usedforsecurity=False).digest()
+
+
 def _tree_id(entries: list[bytes]) -> bytes:
     # Git sorts a directory as if its name ended with a slash.
     entries.sort(key=_order)
     data = b"".join(entries)
-    return hashlib.sha1(b"tree %d\0" % len(data) + data, usedforsecurity=False).digest()
+    return _sum(b"tree %d\0" % len(data) + data)
 
 
 def _order(entry: bytes) -> bytes:

@@ -117,6 +117,7 @@ def _remembered(seen: os.stat_result, file: KnownFile) -> bool:
         and int(seen.st_mtime_ns // 1_000_000_000) & 0xFFFFFFFF == file.mtime
         and seen.st_mtime_ns % 1_000_000_000 == file.mtime_nsec
         and int(seen.st_ctime_ns // 1_000_000_000) & 0xFFFFFFFF == file.ctime
+        and seen.st_ctime_ns % 1_000_000_000 == file.ctime_nsec
         and seen.st_ino & 0xFFFFFFFF == file.inode
     )
 
