@@ -65,10 +65,8 @@ class FakeBases:
 
     def __init__(self, options: CaseOptions) -> None:
         self._options = options
-        self.asked: list[tuple[str, str]] = []
 
     def resolve(self, reference: str, platform: str) -> BaseImage:
-        self.asked.append((reference, platform))
         options = self._options.bases.get(reference, BaseOptions())
         wanted = platform or self._options.host_platform
         if options.platforms and wanted not in options.platforms:

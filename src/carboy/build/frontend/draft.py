@@ -49,7 +49,7 @@ class Draft:
         ground = self.contexts.ground(origin)
         if ground.stage >= 0:
             found = self.states.get(ground.stage)
-            if found is None or ground.stage >= len(self.plan.stages):
+            if found is None:
                 label = self.plan.stages[ground.stage].label
                 raise DockerfileError(
                     f'cannot {verb} from stage "{label}", '

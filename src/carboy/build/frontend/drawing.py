@@ -43,7 +43,7 @@ from carboy.formats.dockerfile.stages import (
 )
 from carboy.formats.oci import ImageDocument
 
-__all__ = ["BaseImage", "Bases", "FrontendRequest", "draw", "wanted_images"]
+__all__ = ["BaseImage", "Bases", "FrontendRequest", "draw"]
 
 _BUILT_IN = re.compile(r"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?::[^@/]+)?(?:@sha256:[0-9a-f]+)?")
 _LAYERED = (made.Run, made.Copy, made.Add, made.Workdir)
@@ -71,28 +71,8 @@ def draw(document: Document, plan_request: FrontendRequest, bases: Bases) -> Gra
     )
 
 
-def wanted_images(document: Document, request: FrontendRequest) -> tuple[tuple[str, str], ...]:
-    """(reference, platform) of the images that a build needs: to resolve them at once, before `draw`.
-
-    What the triggers of a base image bring is not among them.
-    """
-    found: dict[tuple[str, str], None] = {}
-    contexts = Contexts(request)
-    for draft in _drafts(document, request, Vertices(), None):
-        for index in draft.plan.reachable:
-            stage = draft.plan.stages[index]
-            image = contexts.ground(stage.base).image
-            if image:
-                found[image, _platform(draft, stage)] = None
-            for need in stage.needs:
-                image = contexts.ground(need.origin).image
-                if image:
-                    found[image, draft.platform] = None
-    return tuple(found)
-
-
 def _drafts(
-    document: Document, request: FrontendRequest, vertices: Vertices, images: Images | None
+    document: Document, request: FrontendRequest, vertices: Vertices, images: Images
 ) -> Iterator[Draft]:
     given = dict(request.arguments)
     if request.epoch is not None:
@@ -118,16 +98,9 @@ def _drafts(
                 escape=document.file.escape,
                 platform=platform,
                 vertices=vertices,
-                images=images or Images(_NoBases(), vertices),
+                images=images,
                 contexts=contexts,
             )
-
-
-class _NoBases:
-    """Where nothing is resolved."""
-
-    def resolve(self, reference: str, platform: str) -> BaseImage:
-        raise NotImplementedError(f"{reference} {platform}")
 
 
 @dataclass(frozen=True, slots=True)

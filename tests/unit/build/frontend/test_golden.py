@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from carboy.build.frontend.drawing import draw, wanted_images
+from carboy.build.frontend.drawing import draw
 from carboy.errors import CarboyError
 from carboy.formats.dockerfile.source import DockerfileError
 from carboy.formats.dockerfile.stages import read_document
@@ -61,16 +61,6 @@ def test_golden(case: str) -> None:
     assert {path.name for path in folder.iterdir()} & set(RESULTS) == set(found)
     for name, content in found.items():
         assert content == (folder / name).read_text()
-
-
-@pytest.mark.parametrize("case", [name for name in NAMES if (CASES / name / "graph.txt").exists()])
-def test_wanted_images_are_those_that_are_asked_for(case: str) -> None:
-    text, options = read_case(CASES / case)
-    bases = FakeBases(options)
-    draw(read_document(text), options.request(), bases)
-    wanted = set(wanted_images(read_document(text), options.request()))
-    triggers = any("OnBuild" in base.config for base in options.bases.values())
-    assert wanted <= set(bases.asked) if triggers else wanted == set(bases.asked)
 
 
 def test_there_are_many() -> None:

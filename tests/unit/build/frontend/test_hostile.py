@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 import tracemalloc
 
@@ -13,7 +12,7 @@ from carboy.build.graph import Files, Graph
 from carboy.errors import CarboyError, InvalidArgument
 from carboy.formats.dockerfile.source import DockerfileError
 from carboy.formats.dockerfile.stages import read_document
-from fuzz.fuzz_dockerfile import mutate
+from fuzz import fuzz_build
 from support.graphs import BaseOptions, CaseOptions, FakeBases, config_text, graph_text
 from unit.build.frontend.test_golden import CASES, NAMES, read_case
 
@@ -131,34 +130,15 @@ def test_credentials_of_addresses_are_only_where_they_are_needed() -> None:
     assert [SECRET in url for url in urls] == [True] * 3
 
 
-def test_damaged_files_give_our_errors_only() -> None:
-    dice = random.Random(4)
-    cases = [read_case(CASES / name) for name in NAMES]
-    end = time.monotonic() + 3
-    while time.monotonic() < end:
-        text, options = dice.choice(cases)
-        try:
-            graph = draw(read_document(mutate(text, dice)), options.request(), FakeBases(options))
-        except CarboyError:
-            continue
-        check(graph)
-
-
-def check(graph: Graph) -> None:
-    """What holds for every graph."""
-    for number, vertex in enumerate(graph.vertices):
-        assert vertex.index == number
-        assert all(0 <= each < number for each in vertex.inputs)
-    for target in graph.targets:
-        assert 0 <= target.vertex < len(graph.vertices)
-        assert all(step.vertex < len(graph.vertices) for step in target.history)
+def test_damaged_files_and_triggers_give_our_errors_only() -> None:
+    assert fuzz_build.main(3, 4) > 100
 
 
 @pytest.mark.parametrize("case", [name for name in NAMES if (CASES / name / "graph.txt").exists()])
 def test_every_graph_is_sound(case: str) -> None:
     text, options = read_case(CASES / case)
     graph = draw(read_document(text), options.request(), FakeBases(options))
-    check(graph)
+    fuzz_build.check(graph)
     needed = {target.vertex for target in graph.targets}
     for vertex in reversed(graph.vertices):
         if vertex.index in needed:
