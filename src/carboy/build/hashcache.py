@@ -4,7 +4,8 @@
 
 The kernel sets ctime at every change and nobody else can, so an unchanged stamp means unchanged
 contents; except that a change within the same tick of the clock leaves it as it is.  So nothing is
-kept of a file that was changed within RACY of being read, and nothing of filesystems whose inode numbers or
+kept of a file that was changed shortly before it was read: within 100 ms, ten ticks of the slowest kernel,
+or 2 s where times are whole seconds (ext4 with small inodes).  Nor of filesystems whose inode numbers or
 times may be somebody else's word (network, FUSE).  Losing the whole cache costs reading the files
 once more: it is a database of its own, not synced, and thrown away when damaged.
 
@@ -18,7 +19,7 @@ import os
 import sqlite3
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from types import TracebackType
 
 from carboy.linux.paths import filesystem_type
@@ -26,7 +27,9 @@ from carboy.linux.paths import filesystem_type
 STAMP = struct.Struct("=QQqq")
 STAMP_SIZE = STAMP.size
 RECORD_SIZE = STAMP_SIZE + 32
-_RACY = 2_000_000_000
+_SECOND = 1_000_000_000
+_RACY = _SECOND // 10
+_RACY_SECONDS = 2 * _SECOND
 _MAX_BYTES = 256 << 20
 _DAY = 86_400
 _VERSION = 1
@@ -58,8 +61,9 @@ def stamp_of(status: os.stat_result) -> bytes:
 class HashCache:
     """One user's view of the cache file; use as a context.  Not for several threads at once."""
 
-    def __init__(self, directory: str, name: str = "digests.sqlite") -> None:
-        self._path = f"{directory}/{name}"
+    def __init__(self, directory: str, *, timeout: float = 5.0) -> None:
+        self._path = f"{directory}/digests.sqlite"
+        self._timeout = timeout
         self._connection: sqlite3.Connection | None = None
         self._trusted: dict[int, bool] = {}
         self._changed: list[tuple[bytes, int, int, bytes, bytes, int]] = []
@@ -119,22 +123,18 @@ class HashCache:
 
     def keep_selection(self, key: bytes, data: bytes) -> None:
         """Remember it."""
-        with self._writing() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO selections(key, data, used) VALUES (?, ?, ?)", (key, data, self._now)
-            )
-            _bound(connection)
+        self._write(
+            "INSERT OR REPLACE INTO selections(key, data, used) VALUES (?, ?, ?)", [(key, data, self._now)]
+        )
 
     def close(self) -> None:
         """Write what is new."""
         if self._changed:
-            with self._writing() as connection:
-                connection.executemany(
-                    "INSERT OR REPLACE INTO directories(path, device, inode, names, records, used)"
-                    " VALUES (?, ?, ?, ?, ?, ?)",
-                    self._changed,
-                )
-                _bound(connection)
+            self._write(
+                "INSERT OR REPLACE INTO directories(path, device, inode, names, records, used)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                self._changed,
+            )
         self._changed = []
         if self._connection is not None:
             self._connection.close()
@@ -163,13 +163,13 @@ class HashCache:
             return None
         return row
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction; a cache that cannot be written is none, and no error."""
+    def _write(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
+        """In a transaction; a cache that cannot be written is none, and no error."""
         try:
             connection = self._open()
             connection.execute("BEGIN IMMEDIATE")
-            yield connection
+            connection.executemany(statement, rows)
+            _bound(connection)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._without(error)
@@ -178,7 +178,7 @@ class HashCache:
         if self._connection is None:
             with contextlib.suppress(OSError):
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._connection = _connect(self._path)
+            self._connection = _connect(self._path, self._timeout)
         return self._connection
 
     def _without(self, error: sqlite3.Error) -> None:
@@ -193,13 +193,14 @@ class HashCache:
             with contextlib.suppress(sqlite3.Error):
                 self._open()
                 return
-        self._connection = _connect(":memory:")
+        self._connection = _connect(":memory:", self._timeout)
 
 
 def is_settled(record: bytes, now: int) -> bool:
     """Whether a change after `now` (ns) would be seen in the record's stamp."""
     _, _, mtime, ctime = STAMP.unpack_from(record)
-    return bool(ctime < now - _RACY and abs(now - mtime) > _RACY)
+    racy = _RACY if ctime % _SECOND else _RACY_SECONDS
+    return bool(ctime < now - racy and abs(now - mtime) > racy)
 
 
 def _signed(*numbers: int) -> tuple[int, ...]:
@@ -207,8 +208,8 @@ def _signed(*numbers: int) -> tuple[int, ...]:
     return tuple(number - (1 << 64) if number >= 1 << 63 else number for number in numbers)
 
 
-def _connect(path: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=5.0, isolation_level=None)
+def _connect(path: str, timeout: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=timeout, isolation_level=None)
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=OFF")
