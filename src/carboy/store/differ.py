@@ -162,25 +162,23 @@ def _look(path: bytes, fd: int) -> Found | None:
 
 def _members(found: Iterable[Found]) -> Iterator[tuple[Found, TarEntry]]:
     """The members in their final order: whiteouts get their names, opaque directories their mark."""
-    members: list[tuple[bytes, Found, TarEntry]] = []
+    # Entries are made when they are written: a layer may have a hundred thousand.
+    members: list[tuple[bytes, Found]] = []
     for item in found:
+        head, slash, name = item.path.rpartition(b"/")
         if item.is_whiteout:
-            head, slash, name = item.path.rpartition(b"/")
-            path = head + slash + WHITEOUT + name
-            members.append((path, item, TarEntry(path, REGULAR, mode=0o644)))
+            members.append((head + slash + WHITEOUT + name, item))
             continue
-        name = item.path.rpartition(b"/")[2]
         if name.startswith(WHITEOUT):
             raise Unsupported(
                 f"{item.path[:200]!r} cannot be in a layer: names that begin with '.wh.' mean removal"
             )
-        members.append((item.path, item, _entry(item)))
+        members.append((item.path, item))
         if item.opaque:
-            path = item.path + b"/" + OPAQUE
-            members.append((path, item, TarEntry(path, REGULAR, mode=0o644)))
+            members.append((item.path + b"/" + OPAQUE, item))
     members.sort(key=lambda member: member[0])
-    for _path, item, entry in members:
-        yield item, entry
+    for path, item in members:
+        yield item, _entry(item) if path == item.path else TarEntry(path, REGULAR, mode=0o644)
 
 
 def _entry(item: Found) -> TarEntry:

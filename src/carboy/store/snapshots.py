@@ -21,6 +21,7 @@ from carboy.linux import tree as linux_tree
 from carboy.linux.mount import AT_EMPTY_PATH, OPEN_TREE_CLONE, open_tree
 from carboy.store.changes import Changes
 from carboy.store.differ import Found, disk_usage, find, write_tar
+from carboy.store.intake import Intake
 from carboy.store.layers import Layer, LayerStore
 from carboy.store.lower import Lowers
 from carboy.store.oldbytecode import bytecode_of
@@ -238,28 +239,44 @@ class Snapshots:
         residue: Callable[[bytes], bool] | None = None,
     ) -> StepChanges:
         """Make a layer of what a build's step has changed, if it has (see `changes.py`)."""
+        with ExitStack() as stack:
+            # What was found is forgotten before the layer is read and indexed: both may be large.
+            intake, removed = self._write_changes(
+                stack, container_id, diff_ids, epoch=epoch, lent=lent, residue=residue
+            )
+            return StepChanges(None if intake is None else self._layers.commit(intake), removed)
+
+    def _write_changes(
+        self,
+        stack: ExitStack,
+        container_id: str,
+        diff_ids: Sequence[Digest],
+        *,
+        epoch: int,
+        lent: frozenset[bytes],
+        residue: Callable[[bytes], bool] | None,
+    ) -> tuple[Intake | None, tuple[bytes, ...]]:
+        """The written tar, closed by `stack`, and what was left out of it."""
         scaffold = f"{self._paths.snapshot(container_id)}/scaffold"
         top = scaffold if os.path.isdir(scaffold) else ""
-        with ExitStack() as stack:
-            upper = self._open(stack, self._paths.upper(container_id), container_id)
-            all_found = find(upper)
-            if not all_found:
-                return StepChanges(None, ())
-            base = stack.enter_context(Lowers(self._layers, diff_ids))
-            shown = stack.enter_context(Lowers(self._layers, diff_ids, top=top)) if top else base
-            changes = Changes(upper, base=base, shown=shown, lent=lent, residue=residue)
-            found = changes.choose(all_found)
-            removed = tuple(changes.removed)
-            if not found:
-                return StepChanges(None, removed)
-            bytecode = bytecode_of(found, base, epoch, view=lambda: self.mount_image(container_id, diff_ids))
-            intake = stack.enter_context(self._layers.begin())
-            try:
-                write_tar(upper, found, intake, epoch=epoch, bytecode=bytecode)
-            except BaseException as error:
-                self._layers.discard(intake, error)
-                raise
-            return StepChanges(self._layers.commit(intake), removed)
+        upper = self._open(stack, self._paths.upper(container_id), container_id)
+        found = find(upper)
+        if not found:
+            return None, ()
+        base = stack.enter_context(Lowers(self._layers, diff_ids))
+        shown = stack.enter_context(Lowers(self._layers, diff_ids, top=top)) if top else base
+        changes = Changes(upper, base=base, shown=shown, lent=lent, residue=residue)
+        found = changes.choose(found)
+        if not found:
+            return None, tuple(changes.removed)
+        bytecode = bytecode_of(found, base, epoch, view=lambda: self.mount_image(container_id, diff_ids))
+        intake = stack.enter_context(self._layers.begin())
+        try:
+            write_tar(upper, found, intake, epoch=epoch, bytecode=bytecode)
+        except BaseException as error:
+            self._layers.discard(intake, error)
+            raise
+        return intake, tuple(changes.removed)
 
     def _keep_true_opaques(self, found: list[Found], diff_ids: Sequence[Digest]) -> None:
         """Overlay marks every new directory opaque; a layer says so only where that hides something."""
