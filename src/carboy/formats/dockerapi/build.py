@@ -11,8 +11,9 @@ Bytes are base64 in JSON, as msgspec writes them.
 import msgspec
 from msgspec import UNSET, UnsetType, field
 
+from carboy.errors import InvalidArgument
 from carboy.formats.dockerapi.progress import ErrorDetail
-from carboy.formats.dockerapi.wire import Document, decode
+from carboy.formats.dockerapi.wire import Document
 
 TRACE_ID = "carboy.trace"
 
@@ -222,9 +223,15 @@ class BuildMessage(Document, kw_only=True, rename="camel", omit_defaults=True):
     error_detail: ErrorDetail | UnsetType = UNSET
 
 
+_TRACE = b'{"id":"' + TRACE_ID.encode() + b'",'
+_decoder = msgspec.json.Decoder(TraceMessage)
+
+
 def trace_of(unsafe_message: bytes) -> Trace | None:
     """The Trace in a line of the stream; None when it is another message."""
-    if b'"' + TRACE_ID.encode() + b'"' not in unsafe_message:
+    if not unsafe_message.startswith(_TRACE):
         return None
-    message, _ = decode(unsafe_message, TraceMessage)
-    return message.aux if message.id == TRACE_ID else None
+    try:
+        return _decoder.decode(unsafe_message).aux
+    except msgspec.DecodeError as error:
+        raise InvalidArgument(f"the daemon sent a trace that cannot be read: {error}") from error
