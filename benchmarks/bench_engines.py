@@ -490,6 +490,7 @@ def docker_peer(home: Path) -> Iterator[Engine]:
     with (home / "dockerd.log").open("wb") as log:
         daemon = subprocess.Popen([*command, "--pidfile", str(home / "docker.pid")], stdout=log, stderr=log)
     engine = Engine("docker", ["/usr/bin/docker", "-H", socket])
+    os.environ["DOCKER_BUILDKIT"] = "1"  # its faster builder; nobody else reads it
     try:
         deadline = time.monotonic() + 60
         while engine("version", check=False).returncode:
