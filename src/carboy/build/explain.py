@@ -168,7 +168,8 @@ def _moment(seconds: float) -> str:
 
 def _places(graph: Graph, session: Session) -> list[_Place]:
     """Where each vertex stands, as digests."""
-    ground = [_context_name(session), session.request.dockerfile_name]
+    context = _context_name(session)
+    ground = [context, session.request.dockerfile_name]
     platforms: list[str] = []
     numbers: Counter[tuple[str, str, str]] = Counter()
     texts: Counter[tuple[str, str, str, str]] = Counter()
@@ -182,25 +183,27 @@ def _places(graph: Graph, session: Session) -> list[_Place]:
         kind = type(operation).__name__
         text = vertex.instruction or vertex.name
         number, times = (platform, vertex.stage, kind), (platform, vertex.stage, kind, text)
+        by_number = "number" if context else text  # of no context in particular: any could have been here
         numbers[number] += 1
         texts[times] += 1
         places.append(
             _Place(
                 _digest([*ground, "text", *times, str(texts[times])]),
-                _digest([*ground, "number", *number, str(numbers[number])]),
+                _digest([*ground, by_number, *number, str(numbers[number])]),
             )
         )
     return places
 
 
 def _context_name(session: Session) -> str:
+    """What tells this context's builds from others; empty when nothing does."""
     value = session.contexts.get("")
     if isinstance(value, LocalTree):
         return value.path
-    context = session.request.context
-    if isinstance(context, RemoteContext):
-        return context.url
-    return "an archive" if context is not None else "nothing"
+    request = session.request
+    if isinstance(request.context, RemoteContext):
+        return request.context.url
+    return " ".join(request.tags)
 
 
 def _digest(parts: list[str]) -> str:

@@ -14,7 +14,7 @@ from carboy.build.operation import Ingredients
 from carboy.build.request import BuildRequest, RemoteContext
 from support.building import Told, Workplace, chain, image, run, target
 
-EXPLAIN = BuildRequest(context=None, explain=True)
+EXPLAIN = BuildRequest(context=None, explain=True, tags=("x:latest",))
 SHA = "sha256:" + "1" * 64
 OTHER = "sha256:" + "2" * 64
 
@@ -141,9 +141,9 @@ def test_a_step_above_gave_another_layer(place: Workplace) -> None:
 
 def test_no_cache(place: Workplace) -> None:
     explained(place, chain("a"))
-    request = BuildRequest(context=None, explain=True, no_cache=True)
+    request = BuildRequest(context=None, tags=("x:latest",), explain=True, no_cache=True)
     assert explained(place, chain("a", ignore_cache=True), request)["RUN a"] == ("not cached: --no-cache",)
-    request = BuildRequest(context=None, explain=True, no_cache_filter=("stage",))
+    request = BuildRequest(context=None, tags=("x:latest",), explain=True, no_cache_filter=("stage",))
     assert explained(place, chain("a", ignore_cache=True), request)["RUN a"] == (
         "not cached: --no-cache-filter",
     )
@@ -153,7 +153,7 @@ def test_too_old(place: Workplace) -> None:
     explained(place, chain("a"))
     built = moment(place.now)
     place.now += 100
-    request = BuildRequest(context=None, explain=True, cache_ttl=10)
+    request = BuildRequest(context=None, tags=("x:latest",), explain=True, cache_ttl=10)
     assert explained(place, chain("a"), request)["RUN a"] == (
         f"not cached: older than --cache-ttl (built {built})",
     )
@@ -193,6 +193,14 @@ def test_never_cached(place: Workplace) -> None:
     assert explained(place, chain("uncacheable"))["RUN uncacheable"] == (
         "not cached: this step is run each time",
     )
+
+
+def test_of_no_context_in_particular_only_the_same_text_counts(place: Workplace) -> None:
+    nowhere = BuildRequest(context=None, explain=True)
+    explained(place, chain("make one", "b"), nowhere)
+    reasons = explained(place, chain("make two", "b"), nowhere)
+    assert reasons["RUN make two"] == ("not cached: never built here",)
+    assert reasons["RUN b"] == ("base changed: RUN make two above it gave another layer",)
 
 
 def test_another_context_is_another_past(place: Workplace) -> None:
