@@ -5,7 +5,9 @@
     inputs.py      what is asked for, and the images that it begins from; start here
     drawing.py     `draw`: the stages in their order, one plan for each platform and target
     stagestate.py  a stage under way: its filesystem, its config, its variables, its history
-    bases.py       FROM: images, stages, scratch, named contexts
+    draft.py       what the stages share while they are drawn
+    bases.py       images and named contexts, by any of their names
+    beginning.py   FROM
     running.py     RUN
     copying.py     COPY and ADD
     settings.py    the instructions that change the config only

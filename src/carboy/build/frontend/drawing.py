@@ -13,9 +13,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from carboy.build.frontend import naming
 from carboy.build.frontend.addresses import redacted
-from carboy.build.frontend.bases import SPECIAL, Contexts, Ground, Images, add_scratch, platform_of
+from carboy.build.frontend.bases import SPECIAL, Contexts, Images
+from carboy.build.frontend.beginning import begin, is_replaced, platform_of_stage
 from carboy.build.frontend.copying import draw_add, draw_copy
 from carboy.build.frontend.draft import Draft
 from carboy.build.frontend.inputs import BaseImage, Bases, FrontendRequest
@@ -23,14 +23,12 @@ from carboy.build.frontend.onbuild import blamed, read_triggers
 from carboy.build.frontend.platforms import normalized
 from carboy.build.frontend.running import draw_run
 from carboy.build.frontend.settings import set_config
-from carboy.build.frontend.stagestate import StageState, add_context, new_config
-from carboy.build.frontend.vertices import ENTRY, Place, Vertices
+from carboy.build.frontend.stagestate import StageState
+from carboy.build.frontend.vertices import ENTRY, Vertices
 from carboy.build.graph import Directory, Graph, Target
 from carboy.errors import InvalidArgument
-from carboy.formats.dockerapi.images import ImageConfig
 from carboy.formats.dockerfile import instructions as made
 from carboy.formats.dockerfile.instructions import AnyInstruction
-from carboy.formats.dockerfile.scope import Scope
 from carboy.formats.dockerfile.source import DockerfileError, suggestion
 from carboy.formats.dockerfile.stages import (
     Document,
@@ -41,12 +39,11 @@ from carboy.formats.dockerfile.stages import (
     needs_of,
     plan,
 )
-from carboy.formats.oci import ImageDocument
 
 __all__ = ["BaseImage", "Bases", "FrontendRequest", "draw"]
 
 _BUILT_IN = re.compile(r"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?::[^@/]+)?(?:@sha256:[0-9a-f]+)?")
-_LAYERED = (made.Run, made.Copy, made.Add, made.Workdir)
+_STEPS = (made.Run, made.Copy, made.Add, made.Workdir)
 _EPOCH = "SOURCE_DATE_EPOCH"
 
 
@@ -130,9 +127,9 @@ def _read_triggers(draft: Draft) -> dict[int, _Triggers]:
 
 def _triggers_of(draft: Draft, stage: Stage) -> _Triggers:
     image = draft.contexts.ground(stage.base).image
-    if not image or _is_replaced(stage):
+    if not image or is_replaced(stage):
         return _Triggers()
-    base = draft.images.resolve(image, _platform(draft, stage), stage.start.node)
+    base = draft.images.resolve(image, platform_of_stage(draft, stage), stage.start.node)
     texts = tuple(base.document.config.on_build)
     instructions = read_triggers(texts, stage.start)
     try:
@@ -140,14 +137,6 @@ def _triggers_of(draft: Draft, stage: Stage) -> _Triggers:
     except DockerfileError as error:
         raise blamed(error, "COPY", stage.start) from error
     return _Triggers(instructions, texts, needs)
-
-
-def _is_replaced(stage: Stage) -> bool:
-    return stage.base.kind == "context" and stage.name == stage.base.name
-
-
-def _platform(draft: Draft, stage: Stage) -> str:
-    return normalized(stage.platform) if stage.platform else draft.platform
 
 
 def _declared(triggers: Mapping[int, _Triggers]) -> set[str]:
@@ -162,12 +151,12 @@ def _declared(triggers: Mapping[int, _Triggers]) -> set[str]:
 
 def _draw_stage(draft: Draft, stage: Stage, triggers: _Triggers) -> StageState:
     try:
-        state = _begin(draft, stage, len(_layered(triggers.instructions)))
+        state = begin(draft, stage, _count_steps((*triggers.instructions, *stage.instructions)))
     except DockerfileError:
         raise
     except InvalidArgument as error:
         raise DockerfileError(str(error), stage.start.node.whole_span) from error
-    if not _is_replaced(stage):
+    if not is_replaced(stage):
         state.filesystem(draft.vertices)
     origins = _by_place(triggers.needs)
     for number, instruction in enumerate(triggers.instructions):
@@ -192,83 +181,8 @@ def _by_place(needs: Sequence[Need]) -> dict[int, dict[int, Origin]]:
     return found
 
 
-def _layered(instructions: Sequence[AnyInstruction]) -> list[AnyInstruction]:
-    return [each for each in instructions if isinstance(each, _LAYERED)]
-
-
-def _begin(draft: Draft, stage: Stage, triggered: int) -> StageState:
-    ground = draft.contexts.ground(stage.base)
-    name = stage.label if len(draft.plan.stages) > 1 else ""
-    ignored = _is_ignored(draft.request, stage)
-    total = len(_layered(stage.instructions)) + triggered
-    if ground.stage >= 0:
-        parent = draft.states[ground.stage]
-        draft.vertices.weigh(parent.weight)
-        state = parent.child(label=stage.label, name=name, ignore_cache=ignored)
-        state.total = total
-        return state
-    if ground.image:
-        return _begin_from_image(draft, stage, ground, name=name, ignored=ignored, total=total + 1)
-    document = ImageDocument()
-    config = new_config(document)
-    config.working_dir = "/"
-    if ground.context is None:
-        vertex = add_scratch(draft.vertices)
-    else:
-        vertex = add_context(draft.vertices, ground.context)
-    state = StageState(
-        label=stage.label,
-        name=name,
-        vertex=vertex,
-        platform=_platform(draft, stage) or normalized(draft.request.host_platform),
-        base=document,
-        config=config,
-        scope=_scope(draft, config),
-        ignore_cache=ignored,
-    )
-    state.is_bare_context = ground.context is not None
-    state.total = total
-    return state
-
-
-def _begin_from_image(
-    draft: Draft, stage: Stage, ground: Ground, *, name: str, ignored: bool, total: int
-) -> StageState:
-    node = stage.start.node
-    base = draft.images.resolve(ground.image, _platform(draft, stage), node)
-    config = new_config(base.document)
-    state = StageState(
-        label=stage.label,
-        name=name,
-        vertex=-1,
-        platform=platform_of(base) or _platform(draft, stage) or normalized(draft.request.host_platform),
-        base=base.document,
-        config=config,
-        scope=_scope(draft, config),
-        ignore_cache=ignored,
-    )
-    state.total = total
-    shown = f"{draft.prefix(state)}FROM {naming.image_name(ground.image)}"
-    place = Place(name=shown, stage=stage.label, line=node.line, instruction=node.source)
-    state.vertex = draft.images.vertex(ground.image, base, place)
-    state.layers = len(base.layers)
-    return state
-
-
-def _scope(draft: Draft, config: ImageConfig) -> Scope:
-    return Scope(
-        environment=config.env,
-        given=draft.given,
-        global_arguments=dict(draft.plan.global_arguments),
-        escape=draft.escape,
-    )
-
-
-def _is_ignored(request: FrontendRequest, stage: Stage) -> bool:
-    if request.no_cache:
-        return True
-    wanted = {each.lower() for each in request.no_cache_filter}
-    return bool(wanted & {stage.name, stage.label, str(stage.index)})
+def _count_steps(instructions: Sequence[AnyInstruction]) -> int:
+    return sum([isinstance(each, _STEPS) for each in instructions])
 
 
 def _apply(
@@ -362,7 +276,7 @@ def _target(draft: Draft, index: int) -> Target:
 
 def _warnings(document: Document, request: FrontendRequest, unconsumed: list[str]) -> tuple[str, ...]:
     found = []
-    syntax = document.file.directive("syntax").partition(" ")[0]
+    syntax = request.arguments.get("BUILDKIT_SYNTAX") or document.file.directive("syntax").partition(" ")[0]
     if syntax and not _BUILT_IN.fullmatch(syntax):
         found.append(
             f"[Warning] the frontend {syntax} is not run: this file is read as docker/dockerfile's language"
