@@ -16,6 +16,7 @@ import pytest
 
 from support import tars
 from support.api import Client
+from support.archives import make_tar
 
 
 class BackendContract:
@@ -205,3 +206,37 @@ class BackendContract:
     def test_bad_names_of_images(self, api: Client, image: str) -> None:
         status, _ = api.json("POST", f"/images/{image}/tag?repo=UPPER&tag=1")
         assert status == 400
+
+    def test_builds(self, api: Client) -> None:
+        context = make_tar({"Dockerfile": b"FROM scratch\nLABEL a=b\n"})
+        status, headers, data = api.call("POST", "/build", context)
+        assert status == 200
+        assert headers["content-type"] == "application/json"
+        messages = [json.loads(line) for line in data.splitlines()]
+        image_id = next(one["aux"]["ID"] for one in messages if "aux" in one)
+        assert image_id.startswith("sha256:")
+        text = "".join(one.get("stream", "") for one in messages)
+        assert f"Successfully built {image_id[7:19]}\n" in text
+        for query, code in (("squash=1", 501), ("version=2", 501), ("buildargs={", 400), ("memory=x", 400)):
+            assert api.call("POST", f"/build?{query}", context)[0] == code
+        assert api.call("POST", "/build/cancel")[0] == 400
+        assert api.call("POST", "/build/cancel?id=none")[0] == 200
+
+    def test_builds_that_are_announced(self, api: Client) -> None:
+        unknown = "0" * 32
+        assert api.call("POST", f"/build?build={unknown}", b"")[0] == 404
+        assert api.call("GET", f"/build/output?build={unknown}&index=5")[0] == 404
+        assert api.call("PUT", f"/build/context?build={unknown}&name=a", b"")[0] == 404
+        status, reply = api.json("POST", "/build/begin", {"Nonsense": 1})
+        assert status == 400
+        assert "Nonsense" in reply["message"]
+        options = {"Contexts": {"a": {"Kind": "archive"}}, "Outputs": [{"Type": "tar"}]}
+        build = api.json("POST", "/build/begin", options)[1]["Id"]
+        path = f"/build/context?build={build}&name=a"
+        assert api.call("PUT", path, make_tar({"x": b"y"}))[0] == 200
+        context = make_tar({"Dockerfile": b"FROM scratch\nLABEL a=c\n"})
+        assert api.call("POST", f"/build?build={build}", context)[0] == 200
+        status, headers, data = api.call("GET", f"/build/output?build={build}")
+        assert (status, headers["content-type"]) == (200, "application/x-tar")
+        assert data == bytes(1024)
+        assert api.call("POST", f"/build?build={build}", context)[0] == 404

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from itertools import groupby
 
-from carboy.api import createfields, versions
+from carboy.api import buildfields, createfields, versions
 from carboy.api.handlers import absent
 from carboy.api.routes import ROUTES, Route
 
@@ -30,6 +30,7 @@ def matrix() -> str:
             for route in routes
         )
     parts.append(createfields.page())
+    parts.append(buildfields.page())
     return "".join(parts)
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carboy.api import buildfields
 from carboy.api.buildquery import read_build_query, read_prune_options
 from carboy.api.query import Query
 from carboy.errors import CarboyError, InvalidArgument, Unsupported
@@ -16,7 +17,7 @@ from carboy.formats.dockerapi.build import BuildOutput, BuildQuery, CachePruneOp
 
 FIELDS = str.split(
     "dockerfile t extrahosts remote q nocache cachefrom pull rm forcerm memory memswap cpushares cpusetcpus"
-    " cpuperiod cpuquota buildargs shmsize squash labels networkmode platform target outputs version ulimits"
+    " cpusetmems cpuperiod cpuquota buildargs shmsize squash labels networkmode platform target outputs version ulimits"
     " cgroupparent build buildid isolation securityopt"
 )
 
@@ -137,6 +138,10 @@ def test_any_values_are_read_or_refused(fields: dict[str, str]) -> None:
         return
     else:
         assert isinstance(found, BuildQuery)
+
+
+def test_every_field_is_in_the_table() -> None:
+    assert {one.path for one in buildfields.FIELDS} - {"X-Registry-Config"} == set(FIELDS)
 
 
 def test_prunes_have_old_and_new_words() -> None:
