@@ -39,8 +39,8 @@ def nothing_is_left() -> Iterator[None]:
     """Compare before and after; what others do on the machine meanwhile can only be guessed at."""
     before = ours()
     yield
-    if os.geteuid() != 0:
-        return
+    if os.geteuid() != 0 or "CARBOY_TESTS_BESIDE" in os.environ:
+        return  # the second: system tests run beside these, and look when they end (scripts/test)
     deadline = time.monotonic() + SETTLE
     while (left := ours() - before) and time.monotonic() < deadline:
         time.sleep(0.2)
