@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from carboy.build.frontend.addresses import redacted
 from carboy.build.frontend.drawing import FrontendRequest, draw
 from carboy.build.frontend.inputs import Bases
 from carboy.build.graph import Context, Graph
@@ -237,5 +238,5 @@ def _instructions(document: Document, request: BuildRequest, graph: Graph) -> li
     for index in sorted(planned.reachable):
         stage = planned.stages[index]
         for instruction in (stage.start, *stage.instructions):
-            found.append((instruction.node.line, instruction.node.source))
+            found.append((instruction.node.line, redacted(instruction.node.source)))
     return found
