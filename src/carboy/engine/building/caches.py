@@ -10,6 +10,7 @@ import time
 from carboy.build.cache import BuildCache
 from carboy.build.cachemounts import CacheMounts
 from carboy.build.pruning import Item, PruneOptions, keep_within, list_items, prune
+from carboy.build.records import BuildRecords
 from carboy.engine.images.service import ImageService
 from carboy.errors import CarboyError, InvalidArgument
 from carboy.formats.dockerapi.build import CachePruneOptions
@@ -36,12 +37,14 @@ class BuildCaches:
         cache: BuildCache,
         mounts: CacheMounts,
         images: ImageService,
+        records: BuildRecords,
         settings: Settings,
     ) -> None:
         self._paths = paths
         self._cache = cache
         self._mounts = mounts
         self._images = images
+        self._records = records
         self._settings = settings
         self._sweep = threading.Lock()
         self._sweeper: threading.Thread | None = None
@@ -88,7 +91,10 @@ class BuildCaches:
         try:
             limit = self._limit()
             # Directories of cache mounts take a walk to measure: only when steps alone are near the bound.
-            if sum(entry.size for entry in self._cache.records()) * 2 > limit or self._is_late():
+            late = self._is_late()
+            if late:
+                self._forget_old()
+            if late or sum(entry.size for entry in self._cache.records()) * 2 > limit:
                 pruned = keep_within(
                     limit, self._cache, self._mounts, collect=self._collect, shared=self._shared()
                 )
@@ -104,8 +110,13 @@ class BuildCaches:
         finally:
             self._sweep.release()
 
+    def _forget_old(self) -> None:
+        """Records of builds whose images have gone, and what only they were explained by."""
+        self._records.trim(images={str(record.id) for record in self._images.records.all()})
+        self._cache.history.sweep()
+
     def _is_late(self) -> bool:
-        """Now and then mounts are measured, too."""
+        """Now and then mounts are measured, too, and records swept."""
         now = time.monotonic()
         if self._measured and now - self._measured < _SELDOM:
             return False

@@ -44,7 +44,8 @@ class Toolshop:
         self.cache = BuildCache(database, layers)
         mounts = CacheMounts(paths, database)
         self.executor = StepExecutor(parts, mounts)
-        self.caches = BuildCaches(paths, self.cache, mounts, images, settings)
+        records = BuildRecords(database)
+        self.caches = BuildCaches(paths, self.cache, mounts, images, records, settings)
         host_platform = f"linux/{host_architecture()}"
 
         def bases(request: BuildRequest, warn: Callable[[str], None]) -> Bases:
@@ -54,7 +55,7 @@ class Toolshop:
         tools = Tools(
             workshop=Workshop(paths, database, layers, images.content, self.executor),
             solver=self._solver,
-            records=BuildRecords(database),
+            records=records,
             finisher=Finisher(images, layers, paths, host_platform),
             locations=CacheLocations(images, self.cache, layers),
             bases=bases,
