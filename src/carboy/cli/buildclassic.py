@@ -6,6 +6,7 @@ import os
 from binascii import a2b_base64
 
 from carboy.cli import buildoutputs
+from carboy.cli.session import for_people, write_all
 from carboy.client import document
 from carboy.client.transport import ServerError
 from carboy.errors import Unsupported
@@ -65,7 +66,7 @@ def _build(session: Session, parsed: Parsed, query: Query, given: Given) -> str:
 
 def _show(session: Session, message: Json) -> None:
     if text := document.text(message, "stream"):
-        session.out(text.removesuffix("\n"))
+        write_all(1, for_people(1, text).encode("utf-8", "surrogateescape"))
     elif status := document.text(message, "status"):
         name = document.text(message, "id")
         if not document.child(message, "progressDetail"):
