@@ -114,9 +114,8 @@ class Screen(Display):
             shown = [f"     {without_colours(line)}"[: width - 1] for line in lines]
             rows += [self._paint(line, paint.DIM) for line in shown]
         done, cached = self.counts
-        rows.append(
-            f" {done} of {len(self.counted)} steps, {cached} from cache, {now - self._began:.1f} s"[: width - 1]
-        )
+        status = f" {done} of {len(self.counted)} steps, {cached} from cache, {now - self._began:.1f} s"
+        rows.append(status[: width - 1])
         return rows[-max(height - 2, 1) :]
 
     def _width(self) -> int:
