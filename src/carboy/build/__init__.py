@@ -12,7 +12,12 @@
     operations/     one module for each operation
     executor.py     what RUN needs of the engine (a Protocol)
     progress.py     what is told while a build runs
-    cache.py, explain.py   results by key, and why a key differs from last time
+    crew.py         the threads of all builds
+    cache.py        results by key;  pruning.py: how to have fewer
+    explain.py      why a key differs from last time (history.py, differences.py)
+    cachemounts.py  directories that stay between builds
+    cacheexchange.py, cachelayout.py   the cache in images and directories
+    records.py      what entered and left each build
     exporters/      image, local, tar, oci, docker
 
 May import: `formats`, `linux`, `archive`, `store`, `registry`.
