@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from carboy.build.frontend import naming
+from carboy.build.frontend.addresses import redacted
 from carboy.build.frontend.inputs import BaseImage, Bases, FrontendRequest
 from carboy.build.frontend.platforms import normalized, of_image
 from carboy.build.frontend.vertices import Place, Vertices
@@ -75,7 +76,8 @@ class Images:
             except InvalidArgument as error:
                 raise DockerfileError(f"{reference}: {error}", node.whole_span) from error
             except CarboyError as error:
-                error.add_note(f"Dockerfile line {node.line}: {node.source}")
+                # Its category stays; what it says begins with where it was asked for.
+                error.args = (f"line {node.line}: {redacted(node.source)}: {error}", *error.args[1:])
                 raise
         return self._found[key]
 

@@ -20,7 +20,7 @@ from carboy.build.frontend.copying import draw_add, draw_copy
 from carboy.build.frontend.draft import Draft
 from carboy.build.frontend.inputs import BaseImage, Bases, FrontendRequest
 from carboy.build.frontend.onbuild import blamed, read_triggers
-from carboy.build.frontend.platforms import normalized
+from carboy.build.frontend.platforms import normalized, read_platform
 from carboy.build.frontend.running import draw_run
 from carboy.build.frontend.settings import set_config
 from carboy.build.frontend.stagestate import StageState
@@ -79,8 +79,8 @@ def _drafts(
             raise InvalidArgument(f"the argument or label {name!r} holds bytes that are no text")
     contexts = Contexts(request)
     host = normalized(request.host_platform)
-    for platform in [normalized(each) for each in request.platforms] or [""]:
-        for target in request.targets or ("",):
+    for platform in dict.fromkeys(read_platform(each) for each in request.platforms) or ("",):
+        for target in dict.fromkeys(request.targets) or ("",):
             made_plan = plan(
                 document,
                 arguments=given,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+from carboy.errors import InvalidArgument
+
 _ARCHITECTURES = {
     "x86_64": ("amd64", ""), "x86-64": ("amd64", ""), "aarch64": ("arm64", ""), "i386": ("386", ""),
     "i486": ("386", ""), "i586": ("386", ""), "i686": ("386", ""), "armhf": ("arm", "v7"),
@@ -9,9 +13,21 @@ _ARCHITECTURES = {
 }  # fmt: skip
 _UNDERSTOOD = frozenset((("arm64", "8"), ("arm64", "v8"), ("amd64", "v1")))
 _SYSTEMS = {"macos": "darwin"}
+_PIECE = re.compile(r"[A-Za-z0-9_.()+-]+")
 _KNOWN = frozenset(
     ("386", "amd64", "arm", "arm64", "loong64", "mips64", "mips64le", "ppc64le", "riscv64", "s390x", "wasm")
 ) | frozenset(_ARCHITECTURES)
+
+
+def read_platform(unsafe_text: str) -> str:
+    """A platform that a request names, in its one spelling; raises InvalidArgument."""
+    pieces = unsafe_text.split("/")
+    if not 1 <= len(pieces) <= 3 or not all(_PIECE.fullmatch(piece) for piece in pieces):
+        raise InvalidArgument(
+            f'"{unsafe_text[:80]}" is no platform: '
+            "say os/architecture or os/architecture/variant, as linux/arm64"
+        )
+    return normalized(unsafe_text)
 
 
 def normalized(platform: str) -> str:

@@ -44,8 +44,7 @@ def outcome(folder: Path) -> dict[str, str]:
         shown = error.pointed(text.decode("utf-8", "surrogateescape"))
         return {"error.txt": f"{error}\n\n{shown}\n"}
     except CarboyError as error:
-        notes = "".join(f"\n{note}" for note in error.__notes__)
-        return {"error.txt": f"{type(error).__name__}: {error}{notes}\n"}
+        return {"error.txt": f"{type(error).__name__}: {error}\n"}
     return {"graph.txt": graph_text(graph), "config.json": config_text(graph)}
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from carboy.build.frontend.addresses import Repository, file_name, is_http, read_repository, redacted
 from carboy.build.frontend.naming import context_key, duration, health, image_name, listed, quoted
-from carboy.build.frontend.platforms import normalized, of_image
+from carboy.build.frontend.platforms import normalized, of_image, read_platform
 from carboy.build.frontend.ports import exposed
 from carboy.build.frontend.signalnames import is_signal
 from carboy.errors import InvalidArgument
@@ -26,6 +26,14 @@ from carboy.formats.dockerapi.containers import HealthConfig
 def test_platforms_have_one_spelling(text: str, expected: str) -> None:
     assert normalized(text) == expected
     assert normalized(expected) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "/", "linux/", "linux/a/b/c", "linux/am d64", "linux//v7", "lin\nux/arm"]
+)
+def test_what_is_no_platform(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="is no platform"):
+        read_platform(text)
 
 
 def test_an_image_without_architecture_is_for_no_platform() -> None:
