@@ -17,8 +17,8 @@ from carboy.formats.dockerapi.build import BuildOutput, BuildQuery, CachePruneOp
 
 FIELDS = str.split(
     "dockerfile t extrahosts remote q nocache cachefrom pull rm forcerm memory memswap cpushares cpusetcpus"
-    " cpusetmems cpuperiod cpuquota buildargs shmsize squash labels networkmode platform target outputs version ulimits"
-    " cgroupparent build buildid isolation securityopt"
+    " cpusetmems cpuperiod cpuquota buildargs shmsize squash labels networkmode platform target outputs"
+    " version ulimits cgroupparent build buildid isolation securityopt"
 )
 
 

@@ -135,11 +135,16 @@ class Bench:
     def keep(self, build: str, exports: dict[int, Export], stack: ExitStack) -> None:
         """Hold results; `stack` is closed when they are gone."""
         with self._lock:
+            _, older = self._kept.pop(build, (0.0, None))  # a client may use its own name twice
+            if older is not None:
+                older.over = True
             if not self._closed:
                 self._kept[build] = (self._clock() + PATIENCE, _Kept(exports, stack))
                 self._wake()
-                return
-        stack.close()
+        if older is not None and not older.busy:
+            older.stack.close()
+        if self._closed:
+            stack.close()
 
     def fetch(self, unsafe_build: str, index: int) -> Fetched:
         """One result: gone when it has been written."""
@@ -161,7 +166,8 @@ class Bench:
                 kept.exports.pop(index, None)
             if not kept.exports or kept.over:
                 kept.over = True
-                self._kept.pop(build, None)
+                if build in self._kept and self._kept[build][1] is kept:
+                    del self._kept[build]
             close = kept.over and not kept.busy
         if close:
             kept.stack.close()

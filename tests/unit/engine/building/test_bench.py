@@ -145,6 +145,18 @@ def test_each_result_is_there_until_it_was_written() -> None:
     bench.close()
 
 
+def test_a_name_that_is_used_again_lets_go_of_the_older_results() -> None:
+    bench = Bench()
+    one, two = Export(), Export()
+    for export in (one, two):
+        stack = ExitStack()
+        stack.callback(export.close)
+        bench.keep("b", {0: export}, stack)
+    assert (one.closed, two.closed) == (1, 0)
+    bench.close()
+    assert two.closed == 1
+
+
 def test_running_builds_have_names_of_their_own() -> None:
     bench = Bench()
     cancellation = Cancellation()
