@@ -9,11 +9,23 @@ from pathlib import Path
 
 import pytest
 
+from carboy.store.paths import Paths
+
 SETTLE = 30.0
 """Seconds: the kernel takes namespaces and their links down a little later than their last process."""
 
 
+MARK = f"CARBOY_TESTS={os.urandom(8).hex()}"
+"""In the environment of every daemon that these tests start, and so of its spawner and monitors."""
+
+
 def ours() -> set[str]:
+    """What of this machine looks like Carboy's, without what belongs to daemons that others run meanwhile."""
+    others = suffixes_of_others()
+    return {one for one in present() if not any(suffix in one for suffix in others)}
+
+
+def present() -> set[str]:
     """Links, control groups, mounts and processes of this machine that look like Carboy's."""
     found = {f"link {name}" for name in os.listdir("/sys/class/net") if name.startswith(("cb", "veth"))}
     mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
@@ -29,14 +41,38 @@ def ours() -> set[str]:
             title = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        if title.startswith("carboy "):
+        if title.startswith("carboy ") and not is_of_others(process.parent):
             found.add(f"process {process.parent.name} {title.strip()}")
+    return found
+
+
+def is_of_others(process: Path) -> bool:
+    """Whether a process of Carboy was started by somebody else than these tests."""
+    try:
+        return MARK.encode() not in (process / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def suffixes_of_others() -> set[str]:
+    """What the names of links and groups of their daemons have in them; a daemon's lock tells its root."""
+    found = set()
+    for lock in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            target = os.readlink(lock)
+        except OSError:
+            continue
+        if target.endswith("/daemon.lock") and is_of_others(lock.parents[1]):
+            root = target.removesuffix("/daemon.lock")
+            found |= {Paths(root, "").suffix, f"{root}/"} - {""}
     return found
 
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_is_left() -> Iterator[None]:
     """Compare before and after; what others do on the machine meanwhile can only be guessed at."""
+    name, _, value = MARK.partition("=")
+    os.environ[name] = value
     before = ours()
     yield
     if os.geteuid() != 0 or "CARBOY_TESTS_BESIDE" in os.environ:
