@@ -29,7 +29,7 @@ from carboy.engine.monitors import ChannelLoop, Spawner
 from carboy.formats.tar import scan
 from carboy.store.paths import Paths
 from support.daemon import busybox_tar
-from support.leftovers import leftovers
+from support.leftovers import control_groups, leftovers
 
 EPOCH = 315_619_200
 
@@ -171,10 +171,9 @@ class Workbench:
         self.engine.close()
         self.spawner.close()
         self._loop.stop()
-        for group in leftovers(self.home, self.paths.root)[::-1]:
-            if group.startswith("control group "):
-                with contextlib.suppress(OSError):
-                    os.rmdir(group.removeprefix("control group "))
+        for group in control_groups(self.paths.cgroup_parent)[::-1]:
+            with contextlib.suppress(OSError):
+                os.rmdir(group.removeprefix("control group "))
         assert not left, left
         assert not leftovers(self.home, self.paths.root)
 

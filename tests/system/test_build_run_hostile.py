@@ -20,9 +20,10 @@ import pytest
 
 from carboy.build.executor import MountedTree, StepFailed
 from carboy.build.progress import Cancellation
+from carboy.build.trees import LocalTree
 from carboy.engine.building import trust
-from carboy.errors import CarboyError
-from support.leftovers import leftovers
+from carboy.errors import CarboyError, InvalidArgument, NotFound
+from support.leftovers import control_groups, processes
 from support.steps import EPOCH, Notes, Workbench, tar_of, workbench
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_overlay]
@@ -95,11 +96,8 @@ def test_a_flood_of_processes_ends(workbench: Workbench) -> None:
     script = "i=0; while [ $i -lt 300 ]; do sleep 1000 & i=$((i+1)); done; exit 4"
     with pytest.raises(StepFailed, match="4"):
         workbench.run(script)
-    assert not [
-        text
-        for text in leftovers(workbench.home, workbench.paths.root)
-        if "build" in text and "control" in text
-    ]
+    groups = control_groups(workbench.paths.cgroup_parent)
+    assert not [group for group in groups if group.rpartition("/")[2].startswith("build")]
 
 
 def test_a_program_that_holds_its_output_open(workbench: Workbench) -> None:
@@ -193,12 +191,10 @@ def test_a_daemon_that_is_killed_takes_its_steps_along() -> None:
         child.send_signal(signal.SIGKILL)
         child.wait()
         child.stdout.close()
-        deadline = time.monotonic() + 10
-        while (
-            any("process" in one for one in leftovers(home, f"{home}/root")) and time.monotonic() < deadline
-        ):
+        deadline = time.monotonic() + 20
+        while processes(home) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert not [one for one in leftovers(home, f"{home}/root") if "process" in one]
+        assert not processes(home)
         bench = Workbench(home)
         try:
             assert not os.listdir(bench.paths.containers)
@@ -248,6 +244,52 @@ def test_nothing_is_seen_of_the_host(workbench: Workbench) -> None:
     text = workbench.printed("cat /proc/mounts; ls /dev; env")
     assert workbench.home not in text
     assert os.uname().nodename not in text or os.uname().nodename in ("build", "")
+
+
+def test_names_that_are_exchanged_while_they_are_mounted(workbench: Workbench, tmp_path: Path) -> None:
+    """buildkit 2024-23651, buildah 2024-11218: a source that is swapped for a link leads nowhere else."""
+    context, outside = tmp_path / "context", tmp_path / "outside"
+    (context / "sub").mkdir(parents=True)
+    (context / "sub/mark").write_text("inside")
+    outside.mkdir()
+    (outside / "mark").write_text("OUTSIDE")
+    (context / "link").symlink_to(outside)
+    over = threading.Event()
+
+    def swap() -> None:
+        while not over.is_set():
+            os.rename(context / "sub", context / "kept")
+            os.rename(context / "link", context / "sub")
+            os.rename(context / "sub", context / "link")
+            os.rename(context / "kept", context / "sub")
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    root = os.open(context, os.O_RDONLY | os.O_DIRECTORY)
+    seen: set[str] = set()
+    try:
+        for number in range(16):
+            tree = LocalTree(root, str(context))
+            mount = MountedTree(target="/m", local=tree, source="sub", readonly=number % 2 == 0)
+            with contextlib.suppress(NotFound, StepFailed):
+                seen.add(workbench.printed("cat /m/mark", mounts=(mount,)))
+    finally:
+        over.set()
+        thread.join()
+        os.close(root)
+    assert seen <= {"inside"}
+
+
+def test_privileges_are_only_those_that_the_job_says(workbench: Workbench) -> None:
+    script = "mount -t tmpfs x /tmp && echo mounted || echo refused"
+    assert workbench.printed(script).split()[-1] == "refused"
+    assert workbench.printed(script, security="insecure").split()[-1] == "mounted"
+    assert workbench.run("true", security="insecure").layer is None
+    for network in ("container:x", "x", "none:"):
+        with pytest.raises(InvalidArgument, match="network"):
+            workbench.run("true", network=network)
+    with pytest.raises(InvalidArgument, match="security"):
+        workbench.run("true", security="unconfined")
 
 
 def test_a_monitor_that_is_killed(workbench: Workbench) -> None:
