@@ -76,8 +76,8 @@ class Images:
             except InvalidArgument as error:
                 raise DockerfileError(f"{reference}: {error}", node.whole_span) from error
             except CarboyError as error:
-                # Its category stays; what it says begins with where it was asked for.
-                error.args = (f"line {node.line}: {redacted(node.source)}: {error}", *error.args[1:])
+                # Its category stays, and its words come first: clients know them.
+                error.args = (f"{error} (line {node.line}: {redacted(node.source)})", *error.args[1:])
                 raise
         return self._found[key]
 
