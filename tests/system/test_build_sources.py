@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,6 +96,16 @@ def test_credentials_enter_no_image(daemon: Daemon, web: WebServer) -> None:
     history = daemon.get(f"/images/{built.id}/history")
     found = daemon.get(f"/images/{built.id}/json")
     assert "hunter2" not in f"{history} {found} {built.messages}"
+    broken = build(daemon, f"FROM scratch\nADD {url}/data /\nRUN false\nADD {url}/none /\n")
+    assert broken.error
+    assert "hunter2" not in str(broken.messages)
+    with sqlite3.connect(f"file:{daemon.root}/db.sqlite?mode=ro", uri=True) as database:
+        dump = "\n".join(database.iterdump())
+    database.close()
+    # Documents are blobs, and those are dumped in hexadecimal.
+    assert b"FROM scratch".hex().upper() in dump.upper()
+    assert b"hunter2".hex().upper() not in dump.upper()
+    assert "hunter2" not in dump
 
 
 def test_add_of_a_repository(daemon: Daemon) -> None:

@@ -92,6 +92,8 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
     dockerfile: str = ""
     """Its text."""
     request: dict[str, msgspec.Raw] = {}
+    contexts: dict[str, dict[str, str]] = {}
+    """What each context was, by name ("" the main one): address, commit, etag, layer."""
     bases: tuple[BaseRecord, ...] = ()
     steps: tuple[StepRecord, ...] = ()
     images: tuple[ImageRecord, ...] = ()

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from msgspec import UNSET
 
+from carboy.build.frontend.addresses import redacted
 from carboy.build.progress import Cancellation
 from carboy.build.request import AnyContext, RemoteContext, TarContext
 from carboy.build.solver import StepError
@@ -172,7 +173,7 @@ class Builder:
             if not traced and (not parsed or isinstance(error, DockerfileError)) and not outlet.used:
                 raise
             text, name = (work.text, work.name) if work is not None else ("", "Dockerfile")
-            narrator.failed(failure_of(error, text, name=name))
+            narrator.failed(failure_of(error, redacted(text), name=name))
 
     def _work(
         self,

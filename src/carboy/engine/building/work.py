@@ -171,8 +171,9 @@ class Work:
             status=status,
             error=error,
             epoch=self.epoch,
-            dockerfile=self.text,
+            dockerfile=redacted(self.text),
             request=summary_of(self.request),
+            contexts={name: dict(context.record) for name, context in sorted(self.opened.items())},
             bases=bases_of(graph) if graph is not None else (),
             steps=steps_of(graph, solved) if graph is not None and solved is not None else (),
             images=tuple(
