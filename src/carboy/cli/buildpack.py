@@ -10,9 +10,10 @@ import os
 from binascii import a2b_base64
 
 from carboy.archive.walking import LOOK, Scope, Walk
+from carboy.cli.session import for_people, write_all
 from carboy.errors import InvalidArgument
 from carboy.formats.dockerignore import NAME, Ignore, clean, files_for
-from carboy.formats.tar.entry import DIRECTORY, REGULAR
+from carboy.formats.tar.entry import DIRECTORY, FIFO, REGULAR
 from carboy.formats.tar.writer import END, encode, padding
 
 TYPE_CHECKING = False
@@ -132,7 +133,15 @@ def _inside(start: int, scope: IgnoreScope) -> Iterator[tuple[TarEntry, int]]:
                 continue
         elif not scope.keeps(path):
             continue
+        elif entry.kind == FIFO:
+            _left_out(path)
+            continue
         for _, parent in waiting:
             yield parent, -1
         waiting.clear()
         yield entry, descriptor
+
+
+def _left_out(path: str) -> None:
+    text = for_people(2, f'WARNING: "/{path}" is a named pipe: it is left out\n')
+    write_all(2, text.encode("utf-8", "surrogateescape"))

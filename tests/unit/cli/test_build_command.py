@@ -246,6 +246,7 @@ def test_who_may_not_hand_over_sends(run: Callable[..., tuple[int, str, str]], s
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(path)
     os.link("b.txt", "c.txt")
+    os.mkfifo("pipe")
     os.chmod("b.txt", 0o755)
 
     class Once(dict[str, bytes]):
@@ -261,7 +262,9 @@ def test_who_may_not_hand_over_sends(run: Callable[..., tuple[int, str, str]], s
             return super().get(route, default)
 
     server.replies = Once(server.replies)
-    assert run(".")[0] == 0
+    code, _out, err = run(".")
+    assert code == 0
+    assert '"/pipe" is a named pipe: it is left out' in err
     body = asked(server, "PUT /build/context")[0][1]
     with tarfile.open(fileobj=io.BytesIO(body)) as archive:
         names = archive.getnames()
