@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from carboy.build.executor import MountedTree, StepFailed
+from carboy.build.graph import RunDevice
 from carboy.build.progress import Cancellation
 from carboy.build.trees import LocalTree
 from carboy.engine.building import trust
@@ -313,3 +314,10 @@ def test_a_monitor_that_is_killed(workbench: Workbench) -> None:
     with contextlib.suppress(OSError):
         state = Path(f"/proc/{record['init_pid']}/stat").read_text().rpartition(")")[2].split()[0]
         assert state in "ZX"
+
+
+def test_devices_that_are_not_here(workbench: Workbench) -> None:
+    name = "nobody.example/device=none"
+    assert workbench.run("true", devices=(RunDevice(name=name),)).layer is None
+    with pytest.raises(CarboyError, match=r"nobody\.example"):
+        workbench.run("true", devices=(RunDevice(name=name, required=True),))

@@ -92,7 +92,7 @@ class StepExecutor:
             mounts = StepMounts(parts.paths, parts.snapshots, self._caches, stack)
             ready = mounts.open(step_id, job, console.cancellation)
             scaffold = Scaffold()
-            scaffold.directories.append(job.cwd)
+            scaffold.add(job.cwd, is_directory=True)
             add_targets(scaffold, ready)
             host_bundle = trust.read_host_bundle() if job.host_ca else b""
             lent = self._build_scaffold(step_id, job, scaffold, host_bundle)

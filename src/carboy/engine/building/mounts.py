@@ -142,6 +142,8 @@ class StepMounts:
         """What lies at `source` of a mount that nobody else has: the runtime finds the same there."""
         is_directory = _is_directory(whole, mount)
         options = ["rbind", "nodev", "rro" if mount.readonly else "rw", "rprivate"]
+        if mount.local is not None:
+            options.append("nosuid")
         source = os.path.normpath("/" + mount.source.lstrip("/"))
         if source != "/":
             options.append(f"carboy.subpath={mount.source.lstrip('/')}")
