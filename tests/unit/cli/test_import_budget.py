@@ -57,9 +57,9 @@ BUDGET = {
         ["build", "-q", "-t", "x", "-f", "Dockerfile", "."],
         {
             "carboy.cli." + name
-            for name in ("build", "buildrun", "buildcontext", "buildoptions", "buildoutputs", "units", "values")
+            for name in ("build", "buildrun", "buildcontext", "buildoptions", "buildoutputs", "units")
         }
-        | {"binascii"},
+        | {"carboy.cli.values", "binascii"},
     ),
 }
 PROGRAM = """
