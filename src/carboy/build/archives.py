@@ -1,8 +1,9 @@
 """ADD unpacks local archives: their members become items of the layer, nothing is extracted.
 
 Recognised by contents, as Docker does: a tar, plain or compressed with gzip, bzip2, xz or zstd, that has
-at least one member.  Hostile: a path with ".." is refused; links among a member's parents are followed
-inside the image's root, those of the archive as well as those of the filesystem below.
+at least one member.  Hostile: a path with ".." is refused; links among a member's parents, those of the
+archive as well as those of the filesystem below, are followed inside the destination, as if it were the
+root: no archive writes beside it.
 """
 
 from __future__ import annotations
@@ -47,7 +48,11 @@ def is_archive(root: int, place: bytes) -> bool:
 def open_plain(origin: Origin, archive: Item, ingest: str, stack: ExitStack) -> int:
     """A descriptor of the tar itself, valid while `stack` is: the file, or a temporary one, uncompressed."""
     head, _, name = archive.place.rpartition(b"/")
-    fd = open_file(origin.opener.directory(head), name, archive.place)
+    try:
+        parent = origin.opener.directory(head)
+    except OSError as error:
+        raise changed(archive.place) from error
+    fd = open_file(parent, name, archive.place)
     stack.callback(os.close, fd)
     if origin.is_local and stamp_of(os.fstat(fd)) != archive.record[: STAMP.size]:
         raise changed(archive.place)
@@ -96,7 +101,7 @@ class _Unpacking:
         self._epoch = epoch
         self._groups = 0
         # What the filesystem below has, by path: st_mode and a link's target; (0, b"") for nothing.
-        self._seen: dict[bytes, tuple[int, bytes]] = {b"": (DIRECTORY, b"")}
+        self._seen: dict[bytes, tuple[int, bytes]] = {}
         self._parents: dict[bytes, bytes] = {}
 
     def close(self) -> None:
@@ -195,13 +200,13 @@ class _Unpacking:
         return known
 
     def _follow(self, parts: list[bytes], entry: TarEntry) -> bytes:
-        trail: list[bytes] = []
-        todo = [*reversed(parts), *reversed(self._below)]
+        trail, least = list(self._below), len(self._below)
+        todo = parts[::-1]
         links = 0
         while todo:
             part = todo.pop()
             if part == b"..":
-                del trail[-1:]
+                del trail[max(least, len(trail) - 1) :]
                 continue
             path = b"/".join((*trail, part))
             mode, link = self._look(path)
@@ -210,7 +215,7 @@ class _Unpacking:
                 if links > _MAX_LINKS:
                     raise Malformed(f'"{_text(entry.unsafe_path)}" in an archive lies behind a loop of links')
                 if link.startswith(b"/"):
-                    trail.clear()
+                    del trail[least:]
                 todo += [one for one in reversed(link.split(b"/")) if one not in (b"", b".")]
                 continue
             if mode and not stat.S_ISDIR(mode):
@@ -237,9 +242,7 @@ class _Unpacking:
 
     def _look_below(self, path: bytes) -> tuple[int, bytes]:
         head, _, name = path.rpartition(b"/")
-        if not stat.S_ISDIR(self._seen.get(head, (0, b""))[0]) and head:
-            return 0, b""
-        try:
+        try:  # no link is followed to get there: where the archive has put a directory over one, nothing is
             parent = self._base.directory(head)
             status = os.stat(name, dir_fd=parent, follow_symlinks=False)
             if is_whiteout(status):

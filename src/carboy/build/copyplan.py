@@ -26,11 +26,11 @@ from carboy.build.layerwriter import Item, directory
 from carboy.build.operation import Value
 from carboy.build.places import shown
 from carboy.build.request import ImageContext
-from carboy.build.scan import Row, Scanner
+from carboy.build.scan import Row, Scanner, changed
 from carboy.build.select import Match, Selector, is_regular
 from carboy.build.session import Session
 from carboy.build.trees import LocalTree, OpenTree
-from carboy.errors import InvalidArgument
+from carboy.errors import InvalidArgument, Unavailable
 from carboy.formats.dockerfile.modes import Mode, read_mode
 
 Opened = Callable[[Value], AbstractContextManager[OpenTree]]
@@ -247,9 +247,12 @@ class Planner:
         with self._opened(value) as tree:
             scanner = Scanner(tree, hashes, self._session.cancellation.check, self._warn)
             selector = Selector(tree, scanner, self._operation.exclude)
-            if self._operation.parents:
-                return selector.select_with_parents(pattern)
-            return selector.select(pattern)
+            try:
+                if self._operation.parents:
+                    return selector.select_with_parents(pattern)
+                return selector.select(pattern)
+            except OSError as error:  # somebody exchanges what is on the way, or a disk fails
+                raise Unavailable(f'cannot read "{pattern[:300]}": {error.strerror}') from error
 
     def _inline(self, source: FileSource, target: Destination) -> None:
         self._prepare(target)
@@ -315,7 +318,10 @@ class Planner:
 
     def _is_archive(self, value: Value, match: Match) -> bool:
         with self._opened(value) as tree:
-            return archives.is_archive(tree.root, match.place)
+            try:
+                return archives.is_archive(tree.root, match.place)
+            except OSError as error:
+                raise changed(match.place) from error
 
     def _archive(self, source: FileSource, match: Match, target: Destination) -> None:
         self._make_directory(target)

@@ -234,7 +234,10 @@ class Scanner:
             return self._layer_file(parent, name, below, place, status)
         row = Row(below, mode, uid=status.st_uid, gid=status.st_gid, rdev=status.st_rdev)
         if kind == stat.S_IFLNK:
-            row.link = os.readlink(name, dir_fd=parent)
+            try:
+                row.link = os.readlink(name, dir_fd=parent)
+            except OSError as error:
+                raise changed(place) from error
         elif kind == stat.S_IFSOCK:
             self.warn(f'"/{_text(place)}" is a socket: it is left out')
             return None
