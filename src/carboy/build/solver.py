@@ -147,13 +147,20 @@ class Flights:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: dict[str, list[Callable[[], None]]] = {}
+        self._pilots: dict[str, object] = {}
 
-    def take_off(self, key: str, resume: Callable[[], None] | None) -> bool:
-        """True: nobody makes it, and now the caller does.  False: `resume` is called at its landing."""
+    def is_others(self, key: str, pilot: object) -> bool:
+        """Whether somebody else makes it just now."""
+        with self._lock:
+            return self._pilots.get(key, pilot) is not pilot
+
+    def take_off(self, key: str, pilot: object, resume: Callable[[], None] | None) -> bool:
+        """True: nobody makes it, and now the pilot does.  False: `resume` is called at its landing."""
         with self._lock:
             waiting = self._waiting.get(key)
             if waiting is None:
                 self._waiting[key] = []
+                self._pilots[key] = pilot
                 return True
             if resume is not None:
                 waiting.append(resume)
@@ -163,6 +170,7 @@ class Flights:
         """It is in the cache, or will not come."""
         with self._lock:
             waiting = self._waiting.pop(key, [])
+            self._pilots.pop(key, None)
         for resume in waiting:
             resume()
 
@@ -386,7 +394,9 @@ class _Solving:
         if work.key:
             # Who wants it fresh does not wait for what was begun before.
             resume = None if work.vertex.ignore_cache else (lambda: self._resume(work))
-            work.owned = self._solver.flights.take_off(work.key, resume)
+            if resume is not None and self._solver.flights.is_others(work.key, self):
+                self._reporter.progress(work.vertex, "waiting for the same step of another build", 1, 1)
+            work.owned = self._solver.flights.take_off(work.key, self, resume)
             if not work.owned and resume is not None:
                 return
         self._enter(work, self._solver.runners, self._run)

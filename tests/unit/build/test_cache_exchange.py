@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from carboy.build.cacheexchange import INLINE_KEY, OfferedCache, decode, inline_document, open_inline
 from carboy.build.cachelayout import LayoutCache, export_cache
@@ -18,6 +21,8 @@ from carboy.build.solver import Solved
 from carboy.digest import Digest
 from carboy.errors import InvalidArgument, Malformed, NotFound
 from support.building import Workplace, chain
+
+NAMES = ["version", "entries", "key", "layers", "above", "record", "parents", "created_at"]
 
 
 @pytest.fixture
@@ -267,6 +272,25 @@ def test_a_damaged_layer_is_told_and_not_taken(
 def test_hostile_documents(there: Workplace, document: bytes) -> None:
     with pytest.raises(Malformed):
         decode(document)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(JSON | st.fixed_dictionaries({"version": st.just(1), "entries": st.lists(JSON, max_size=4)}))
+def test_any_document_is_read_or_refused(document: object) -> None:
+    with contextlib.suppress(Malformed):
+        decode(msgspec.json.encode(document))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_refused(data: bytes) -> None:
+    with contextlib.suppress(Malformed):
+        decode(data)
 
 
 # Inline

@@ -225,8 +225,8 @@ class Builds:
         self.solved: dict[str, Solved] = {}
         self.errors: dict[str, BaseException] = {}
 
-    def start(self, name: str, graph: Graph) -> Cancellation:
-        session = self._place.session()
+    def start(self, name: str, graph: Graph, told: Told | None = None) -> Cancellation:
+        session = self._place.session(told=told)
 
         def build() -> None:
             try:
@@ -276,10 +276,11 @@ def test_the_same_step_of_two_builds_is_done_once(place: Workplace) -> None:
     builds = Builds(place)
     builds.start("one", chain("a"))
     gate.wait()
-    builds.start("two", chain("a"))
+    builds.start("two", chain("a"), told := Told())
     wait_for_waiters(place, 1)
     gate.open.set()
     builds.join()
+    assert told.of("progress waiting for the same step of another build 1 1") == ["RUN a"]
     assert place.runs == ["RUN a"]
     assert builds.solved["two"].cached == {1}
     assert builds.solved["one"].values == builds.solved["two"].values
@@ -287,8 +288,9 @@ def test_the_same_step_of_two_builds_is_done_once(place: Workplace) -> None:
 
 def test_the_same_step_twice_in_one_build_is_done_once(place: Workplace) -> None:
     vertices = (chain().vertices[0], run(1, "a", 0), run(2, "a", 0))
-    place.solve(Graph(vertices=vertices, targets=(target(1), target(2))))
+    place.solve(Graph(vertices=vertices, targets=(target(1), target(2))), told=(told := Told()))
     assert place.runs == ["RUN a"]
+    assert not any("waiting" in event for event, _ in told.events)
 
 
 def test_when_the_first_is_cancelled_the_second_does_it(place: Workplace) -> None:

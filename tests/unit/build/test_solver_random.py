@@ -37,7 +37,7 @@ def one_after_the_other(place: Workplace, graph: Graph) -> list[Filesystem]:
     return values
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(graphs(), min_size=1, max_size=3))
 def test_the_same_as_one_after_the_other(several: list[Graph]) -> None:
     with tempfile.TemporaryDirectory() as directory:
