@@ -9,12 +9,14 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from support.archives import docker_archive, make_tar
+from support.buildclient import build
 from support.daemon import IMAGE, Daemon, RequestError
 from support.tars import file, make
 
@@ -194,3 +196,24 @@ def test_an_exit_on_a_full_disk_is_known_after_a_restart(daemon: Daemon, disk: D
     disk.empty()
     daemon.request("DELETE", f"/containers/{container}?force=1&v=1")
     works(daemon)
+
+
+def test_a_build_on_a_full_disk(daemon: Daemon, disk: Disk) -> None:
+    """The context, a COPY and a RUN that do not fit are told, and leave nothing."""
+    text = f"FROM {IMAGE}\nCOPY big /big\n".encode()
+    disk.fill(leave=6 << 20)
+    before = os.listdir(f"{daemon.root}/layers/sha256")
+    with pytest.raises(RequestError, match="no space left"):
+        build(daemon, {"Dockerfile": text, "big": os.urandom(8 << 20)})
+    copied = build(daemon, {"Dockerfile": text, "big": os.urandom(2 << 20)})
+    assert "no space left" in copied.error or copied.id
+    run = build(daemon, f"FROM {IMAGE}\nRUN head -c 30000000 /dev/urandom > /z\n")
+    assert run.error
+    limit = time.monotonic() + 10
+    while os.listdir(f"{daemon.root}/ingest") or os.listdir(f"{daemon.root}/containers"):
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    if copied.error:
+        assert os.listdir(f"{daemon.root}/layers/sha256") == before
+    disk.empty()
+    assert build(daemon, {"Dockerfile": text, "big": b"fits"}).id

@@ -46,7 +46,8 @@ class BuildCaches:
         self._images = images
         self._records = records
         self._settings = settings
-        self._sweep = threading.Lock()
+        self._lock = threading.Lock()
+        self._wanted = False
         self._sweeper: threading.Thread | None = None
         self._measured = 0.0
 
@@ -78,14 +79,27 @@ class BuildCaches:
         """See that the cache does not grow without bound, beside whatever comes next."""
         if not self._settings.flag("builder-gc"):
             return
-        if self._sweep.acquire(blocking=False):
-            self._sweeper = threading.Thread(target=self._keep_within, name="build-gc", daemon=True)
-            self._sweeper.start()
+        with self._lock:
+            self._wanted = True
+            if self._sweeper is None:
+                self._sweeper = threading.Thread(target=self._sweep, name="build-gc", daemon=True)
+                self._sweeper.start()
 
     def close(self) -> None:
         """Wait for that."""
-        if self._sweeper is not None:
-            self._sweeper.join(10)
+        sweeper = self._sweeper
+        if sweeper is not None:
+            sweeper.join(10)
+
+    def _sweep(self) -> None:
+        """Once more for builds that ended meanwhile."""
+        while True:
+            with self._lock:
+                if not self._wanted:
+                    self._sweeper = None
+                    return
+                self._wanted = False
+            self._keep_within()
 
     def _keep_within(self) -> None:
         try:
@@ -107,8 +121,6 @@ class BuildCaches:
                     )
         except (CarboyError, OSError):
             _log.exception("bounding the build cache")
-        finally:
-            self._sweep.release()
 
     def _forget_old(self) -> None:
         """Records of builds whose images have gone, and what only they were explained by."""
