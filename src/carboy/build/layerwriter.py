@@ -207,10 +207,7 @@ class _Writer:
                 raise changed(item.place) from error
             self._total += item.size
             return
-        try:
-            data = os.read(fd, item.size)
-        except OSError as error:
-            raise changed(item.place) from error
+        data = _read(fd, item.size, item)
         if len(data) != item.size:
             raise changed(item.place)
         self._add(data)
@@ -219,7 +216,7 @@ class _Writer:
         """A file so young that its stamp might not show a change: compare what is written."""
         digest, left = hashlib.sha256(), item.size
         while left:
-            data = os.read(fd, min(left, _PIECE))
+            data = _read(fd, min(left, _PIECE), item)
             if not data:
                 raise changed(item.place)
             digest.update(data)
@@ -247,6 +244,13 @@ class _Writer:
             piece = min(count, _PIECE)
             self._add(bytes(piece))
             count -= piece
+
+
+def _read(fd: int, size: int, item: Item) -> bytes:
+    try:
+        return os.read(fd, size)
+    except OSError as error:
+        raise changed(item.place) from error
 
 
 def directory(path: bytes, uid: int, gid: int) -> Item:
