@@ -234,6 +234,17 @@ def test_targets_and_metadata(home: Home, tmp_path: Path) -> None:
     assert metadata["image.name"] == "c:1"
 
 
+def test_a_layer_that_is_there_twice(home: Home, tmp_path: Path) -> None:
+    again = ["COPY a /x/a", "RUN rm /x/a && echo b > /x/b", "COPY a /x/a", "RUN cat /x/a /x/b"]
+    context = tmp_path / "context"
+    simple(context, *again)
+    (context / "a").write_text("A\n")
+    home.run("build", "-t", "twice:1", str(context))
+    layers = json.loads(home.text("inspect", "-f", "{{json .RootFS.Layers}}", "twice:1"))
+    assert len(layers) > len(set(layers))
+    assert home.text("run", "--rm", "--network", "none", "twice:1", "cat", "/x/a", "/x/b") == "A\nb"
+
+
 def test_contexts_with_names(home: Home, tmp_path: Path) -> None:
     context = simple(tmp_path / "context", "COPY --from=more a /a", "COPY --from=image /bin/busybox /b")
     (tmp_path / "more").mkdir()

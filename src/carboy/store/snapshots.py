@@ -330,7 +330,9 @@ class Snapshots:
             for name in ("scaffold", "parents"):
                 with suppress(FileNotFoundError):
                     fds.append(self._open_at(stack, name, snapshot))
-        for diff_id in reversed(diff_ids):
+        # A layer may be there twice (the same COPY again).  Overlay refuses that, and the upper one alone
+        # gives the same: whatever the lower one could still show, the upper one shows.
+        for diff_id in dict.fromkeys(reversed(diff_ids)):
             fd = self._layers.mount(diff_id)
             stack.callback(os.close, fd)
             fds.append(fd)
