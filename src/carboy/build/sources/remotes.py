@@ -38,6 +38,7 @@ REFS_LIMIT = 32 << 20
 """Bytes of a server's list of refs, and of anything else that is not a pack."""
 _PACK_LIMIT = 16 << 30
 _IDLE = 60.0
+_PIECE = 1 << 16
 _SSH = (
     "ssh -F none -o BatchMode=yes -o IdentityFile=none -o StrictHostKeyChecking=yes -o ConnectTimeout=30"
     " -o ForwardAgent=no -o ForwardX11=no -o ClearAllForwardings=yes -o PermitLocalCommand=no"
@@ -78,7 +79,8 @@ class Remote:
         self.url = url
         self.shown = shown(url)
         self._cancellation = fetcher.cancellation
-        self._client, self._path = _client(url, fetcher, agents, authorization)
+        self._bounded = _Bounded(self.shown)
+        self._client, self._path = _client(url, fetcher, agents, authorization, self._bounded)
 
     def refs(self, prefixes: Sequence[bytes]) -> dict[bytes, str]:
         """Commits (or tags) by the whole name of their ref; `^{}` behind a tag's name is what it is for."""
@@ -104,6 +106,7 @@ class Remote:
         def write(data: bytes) -> int:
             nonlocal taken
             self._cancellation.check()
+            self._bounded.in_pack = True
             taken += len(data)
             if taken > _PACK_LIMIT:
                 raise InvalidArgument(f"{self.shown}: more than {_PACK_LIMIT} bytes come; that is refused")
@@ -209,6 +212,31 @@ class _Http(AbstractHttpGitClient):
         return answer, answer.pack if is_pack else answer.bounded
 
 
+class _Bounded:
+    """Counts what a server says before its pack: lists of refs are kept in memory."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._left = REFS_LIMIT
+        self.in_pack = False
+        """What comes now goes to a file, and is counted there."""
+
+    def reader(self, read: Callable[[int], bytes]) -> Callable[[int], bytes]:
+        """The same, until it is too much."""
+
+        def bounded(size: int) -> bytes:
+            data = read(size)
+            if not self.in_pack:
+                self._left -= len(data)
+                if self._left < 0:
+                    raise InvalidArgument(
+                        f"{self._where}: its list of refs is larger than {REFS_LIMIT} bytes"
+                    )
+            return data
+
+        return bounded
+
+
 class _Answer:
     """A response as dulwich looks at it."""
 
@@ -218,10 +246,11 @@ class _Answer:
         self.redirect_location = response.url if response.url != asked else ""
         self.status = response.status
         self._taken = 0
+        self._buffer = b""
 
     def bounded(self, size: int) -> bytes:
         """Bytes of a list of refs."""
-        data = self._response.read(size)
+        data = self.pack(size)
         self._taken += len(data)
         if self._taken > REFS_LIMIT:
             raise InvalidArgument(
@@ -230,8 +259,11 @@ class _Answer:
         return data
 
     def pack(self, size: int) -> bytes:
-        """Bytes of anything: packs are counted where they are written."""
-        return self._response.read(size)
+        """Bytes of anything: packs are counted where they are written.  Fewer only at the end."""
+        while len(self._buffer) < size and (piece := self._response.read(_PIECE)):
+            self._buffer += piece
+        data, self._buffer = self._buffer[:size], self._buffer[size:]
+        return data
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -241,9 +273,10 @@ class _Answer:
 class _Tcp(TCPGitClient):
     """`git://`, with a timeout, and ended by a cancelled build."""
 
-    def __init__(self, host: str, port: int | None, cancellation: Cancellation) -> None:
+    def __init__(self, host: str, port: int | None, cancellation: Cancellation, bounded: _Bounded) -> None:
         super().__init__(host, port, thin_packs=True, quiet=True)
         self._cancellation = cancellation
+        self._bounded = bounded
 
     def _connect(
         self, cmd: bytes, path: str | bytes, protocol_version: int | None = None
@@ -259,7 +292,10 @@ class _Tcp(TCPGitClient):
             stream.close()
 
         proto = GitProtocol(
-            reading.read, writing.write, close, shutdown_write=lambda: _shut(stream, socket.SHUT_WR)
+            self._bounded.reader(reading.read),
+            writing.write,
+            close,
+            shutdown_write=lambda: _shut(stream, socket.SHUT_WR),
         )
         self.protocol_version = 2 if protocol_version is None else protocol_version
         asked = path if isinstance(path, bytes) else path.encode()
@@ -271,38 +307,54 @@ class _Tcp(TCPGitClient):
 class _Ssh(SubprocessSSHVendor):
     """Starts ssh, and ends it when the build is cancelled."""
 
-    def __init__(self, cancellation: Cancellation) -> None:
+    def __init__(self, cancellation: Cancellation, bounded: _Bounded) -> None:
         self._cancellation = cancellation
+        self._bounded = bounded
 
     def run_command(self, *args: Any, **more: Any) -> SubprocessWrapper:
         """Run a command on the server."""
         process = super().run_command(*args, **more)
-        self._cancellation.subscribe(process.proc.kill)
+        forget = self._cancellation.subscribe(process.proc.kill)
+        close = process.close
+
+        def closing(timeout: int | None = 60) -> None:
+            forget()
+            close(timeout)
+
+        process.read = self._bounded.reader(process.read)  # type: ignore[assignment]  # always a size
+        process.close = closing  # type: ignore[method-assign]  # the one place that knows its end
         return process
 
 
 def _client(
-    url: str, fetcher: Fetcher, agents: Mapping[str, str], authorization: str
+    url: str, fetcher: Fetcher, agents: Mapping[str, str], authorization: str, bounded: _Bounded
 ) -> tuple[Client, bytes]:
     if "://" not in url:
         user, _, rest = url.partition("@")
         host, _, path = rest.partition(":")
-        return _ssh(host, user, None, agents, fetcher.cancellation), path.encode()
+        return _ssh(host, user, None, agents, fetcher.cancellation, bounded), path.encode()
     parts = urlsplit(url)
     path = unquote(parts.path)
     if parts.scheme in ("http", "https"):
         bare = parts._replace(fragment="", query="").geturl()
         return _Http(bare, fetcher, authorization), path.encode()
     if parts.scheme == "git":
-        return _Tcp(parts.hostname or "", parts.port, fetcher.cancellation), path.encode()
+        return _Tcp(parts.hostname or "", parts.port, fetcher.cancellation, bounded), path.encode()
     if parts.scheme == "ssh":
         user = unquote(parts.username or "git")
-        return _ssh(parts.hostname or "", user, parts.port, agents, fetcher.cancellation), path.encode()
+        return _ssh(
+            parts.hostname or "", user, parts.port, agents, fetcher.cancellation, bounded
+        ), path.encode()
     raise InvalidArgument(f"{shown(url)}: repositories are fetched over https, http, git and ssh")
 
 
 def _ssh(
-    host: str, user: str, port: int | None, agents: Mapping[str, str], cancellation: Cancellation
+    host: str,
+    user: str,
+    port: int | None,
+    agents: Mapping[str, str],
+    cancellation: Cancellation,
+    bounded: _Bounded,
 ) -> SSHGitClient:
     agent = agents.get("default", "")
     if not agent:
@@ -315,7 +367,7 @@ def _ssh(
         host,
         port,
         user,
-        vendor=_Ssh(cancellation),
+        vendor=_Ssh(cancellation, bounded),
         ssh_command=f"{_SSH} -o IdentityAgent={agent}",
         thin_packs=True,
         quiet=True,

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
+import shutil
+import socket
+import subprocess
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -478,3 +483,79 @@ def test_a_repository_is_a_context(place: Workplace) -> None:
     assert "docs" not in entries(place, opened.value.layers[0])  # type: ignore[union-attr]
     assert read_dockerfile(opened.origin, place.layers)[1] == FILES["Dockerfile"]
     assert list(entries(place, below.value.layers[0])) == ["a.txt", "deep", "deep/b.txt"]  # type: ignore[union-attr]
+
+
+# ssh
+
+
+FAKE_SSH = """#!/bin/sh
+printf '%s\\n' "$@" > {log}
+for last; do :; done
+exec sh -c "$last"
+"""
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git, to answer behind ssh")
+def test_ssh_is_run_with_the_agent_and_nothing_of_the_daemons(
+    place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, programs, log = tmp_path / "it's.git", tmp_path / "bin", tmp_path / "log"
+    source.mkdir()
+    who = {f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    (source / "a").write_text("over ssh\n")
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
+        subprocess.run(["git", *arguments], cwd=source, check=True, env={**os.environ, **who})
+    programs.mkdir()
+    (programs / "ssh").write_text(FAKE_SSH.format(log=log))
+    (programs / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    fetcher = Fetcher(proxies={}, cancellation=Cancellation())
+    over_ssh = Repositories(workshop(place), fetcher, agents={"default": "/run/agent.sock"})
+    wanted = Wanted(url=f"ssh://me@host.test:2222{source}")
+    fetched = over_ssh.fetch(wanted, told=lambda *_: None)
+    assert content(place, fetched.layer, "a") == b"over ssh\n"
+    said = log.read_text()
+    for option in (
+        "-F\nnone",
+        "BatchMode=yes",
+        "IdentityAgent=/run/agent.sock",
+        "IdentityFile=none",
+        "-p\n2222",
+    ):
+        assert option in said
+    assert "StrictHostKeyChecking=yes" in said
+    assert over_ssh.fetch(Wanted(url=f"me@host.test:{source}"), told=lambda *_: None).layer == fetched.layer
+    for hostile in ("ssh://-oProxyCommand=id/p.git", "ssh://-oX@host/p.git", "-oX@host:p.git"):
+        log.unlink(missing_ok=True)
+        with pytest.raises(CarboyError):
+            over_ssh.fetch(Wanted(url=hostile), told=lambda *_: None)
+        assert not log.exists()
+    strange = Repositories(workshop(place), fetcher, agents={"default": "/run/a -oProxyCommand=id"})
+    with pytest.raises(InvalidArgument, match="not safe"):
+        strange.fetch(wanted, told=lambda *_: None)
+
+
+@pytest.mark.parametrize("protocol", ["git", "http"])
+def test_endless_lists_of_refs_are_refused(place: Workplace, protocol: str) -> None:
+    line = b"0040" + b"a" * 40 + b" refs/heads/" + b"b" * 7 + b"\n"
+    many = line * (1 << 15)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def speak() -> None:
+            stream, _ = listener.accept()
+            with stream, contextlib.suppress(OSError):
+                stream.recv(4096)
+                if protocol == "http":
+                    kind = b"application/x-git-upload-pack-advertisement"
+                    stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: " + kind + b"\r\n\r\n")
+                    stream.sendall(b"001e# service=git-upload-pack\n0000")
+                while True:
+                    stream.sendall(many)
+
+        thread = threading.Thread(target=speak)
+        thread.start()
+        try:
+            with pytest.raises(InvalidArgument, match="list of refs is larger than"):
+                fetch(place, f"{protocol}://127.0.0.1:{listener.getsockname()[1]}/p.git")
+        finally:
+            thread.join()
