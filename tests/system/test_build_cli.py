@@ -235,7 +235,7 @@ def test_targets_and_metadata(home: Home, tmp_path: Path) -> None:
 
 
 def test_a_layer_that_is_there_twice(home: Home, tmp_path: Path) -> None:
-    again = ["RUN mkdir /x", "COPY a /x/a", "RUN rm /x/a && echo b > /x/b", "COPY a /x/a", "RUN cat /x/a /x/b"]
+    again = ["RUN mkdir /x", "COPY a /x/a", "RUN rm /x/a; echo b > /x/b", "COPY a /x/a", "RUN cat /x/a /x/b"]
     context = tmp_path / "context"
     simple(context, *again)
     (context / "a").write_text("A\n")

@@ -13,7 +13,10 @@ MOST = 20
 
 def table(display: Display) -> str:
     """The steps in the Dockerfile's order, a reason on each line below."""
-    rows = [(step.name, _STATES[step.state], step.seconds, step.reasons) for step in display.steps.values()]
+    rows = [
+        (step.name, _STATES[step.state] if step.makes else "ready", step.seconds, step.reasons)
+        for step in display.steps.values()
+    ]
     width = min(max((len(name) for name, *_ in rows), default=4), 72)
     lines = [f"{'STEP'.ljust(width)}  {'RESULT':<10}  TIME"]
     for name, state, seconds, reasons in rows:

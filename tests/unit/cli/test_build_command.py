@@ -164,7 +164,7 @@ def test_explain_names_steps_and_reasons(
     assert code == 0
     assert begun(server)["Explain"] is True
     lines = out.splitlines()
-    assert lines[1].split() == ["[1/3]", "FROM", "debian:12", "cached"]
+    assert lines[1].split() == ["[1/3]", "FROM", "debian:12", "ready"]
     assert lines[2].split() == ["[2/3]", "COPY", ".", ".", "run", "0.2s"]
     assert lines[3] == "    file src/a.py: mode 0644 -> 0755"
 
