@@ -6,10 +6,12 @@ idle for a while.  A job that has not begun can be taken back.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 
+_log = logging.getLogger(__name__)
 _PATIENCE = 20.0
 """Seconds: a thread that has come keeps its connection to the database for the next build."""
 
@@ -35,12 +37,12 @@ class Crew:
         self._idle = 0
         self._closed = False
 
-    def close(self) -> None:
-        """Do what waits, then let all threads go; returns when they have gone."""
+    def close(self, patience: float = 20.0) -> bool:
+        """Do what waits, then let all threads go; False: after `patience` seconds one is still busy."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._threads)
+            return self._changed.wait_for(lambda: not self._threads, patience)
 
     def submit(self, job: Callable[[], None]) -> Ticket:
         """Have the job done; it must not raise."""
@@ -67,7 +69,10 @@ class Crew:
 
     def _work(self) -> None:
         while (ticket := self._next()) is not None:
-            ticket.job()
+            try:
+                ticket.job()
+            except Exception:  # a bug; but the crew is everybody's
+                _log.exception("a job of %s", self._name)
             del ticket  # with all that the job holds
 
     def _next(self) -> Ticket | None:

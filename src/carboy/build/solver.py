@@ -124,9 +124,9 @@ class Solver:
 
     def close(self) -> None:
         """Wait for the threads, after the last build has ended and before the database is closed."""
-        for crew in self.crews:
-            crew.close()
-        self._flush()
+        ended = [crew.close() for crew in self.crews]
+        if all(ended):
+            self._flush()
 
     def _flush(self) -> None:
         try:

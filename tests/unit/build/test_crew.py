@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from carboy.build.crew import Crew
 
 
@@ -74,3 +76,28 @@ def test_jobs_may_submit_jobs() -> None:
     crew.submit(job)
     assert over.wait(10)
     crew.close()
+
+
+def test_a_bug_in_a_job_is_not_the_crews_end(caplog: pytest.LogCaptureFixture) -> None:
+    crew, done = Crew("test", 1), threading.Event()
+
+    def bug() -> None:
+        raise ZeroDivisionError
+
+    crew.submit(bug)
+    crew.submit(done.set)
+    assert crew.close()
+    assert done.is_set()
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_closing_has_an_end() -> None:
+    crew, go = Crew("test", 1), threading.Event()
+
+    def busy() -> None:
+        go.wait(10)
+
+    crew.submit(busy)
+    assert not crew.close(0.05)
+    go.set()
+    assert crew.close()
