@@ -11,7 +11,7 @@ import pytest
 
 from carboy.build.executor import StepFailed, StepLimits
 from carboy.build.progress import Cancellation
-from carboy.errors import Cancelled, InvalidArgument
+from carboy.errors import CarboyError, Cancelled, InvalidArgument
 from support.steps import EPOCH, Notes, Workbench, tar_of, workbench
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_overlay]
@@ -71,6 +71,12 @@ def test_a_program_that_is_not_there(workbench: Workbench) -> None:
     with pytest.raises(StepFailed, match="nothing-here") as failed:
         workbench.run("", args=("/nothing-here",))
     assert failed.value.exit_code == 127
+
+
+def test_a_program_of_another_machine(workbench: Workbench) -> None:
+    other = workbench.add(tar_of({"other": b"\x7fELF\x02\x01\x01" + bytes(200)}, mode=0o755))
+    with pytest.raises(CarboyError, match="binfmt"):
+        workbench.run("", args=("/other",), layers=(workbench.base, other))
 
 
 def test_users_directories_and_variables(workbench: Workbench) -> None:

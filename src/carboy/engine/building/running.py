@@ -125,6 +125,11 @@ class Running:
     def _start_error(self, error: StepError) -> CarboyError:
         text = f"The command '{' '.join(self._job.args)}' cannot be run: {error.text}"
         lower = error.text.lower()
+        if "exec format error" in lower:
+            text += (
+                f": it is no program for {os.uname().machine}; images of other platforms need their"
+                " emulator on this machine (binfmt_misc, as qemu-user-static sets it up)"
+            )
         if error.step in _PROGRAMS_FAULT or "not found in $path" in lower:
             return StepFailed(text, exit_code_of(error))
         return StepError(error.category, error.step, text, errno=error.errno)
