@@ -11,7 +11,7 @@ import pytest
 
 from carboy.build.executor import StepFailed, StepLimits
 from carboy.build.progress import Cancellation
-from carboy.errors import CarboyError, Cancelled, InvalidArgument
+from carboy.errors import Cancelled, CarboyError, InvalidArgument
 from support.steps import EPOCH, Notes, Workbench, tar_of, workbench
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_overlay]
