@@ -205,6 +205,11 @@ class BuildCache:
                 )
             ]
 
+    def size(self) -> int:
+        """Bytes of all layers, as far as is known without looking at them."""
+        with self._lock:
+            return sum(entry.size for entry in self._known().values())
+
     def records(self) -> list[Entry]:
         """All entries whose layers are here, oldest first."""
         with self._lock:

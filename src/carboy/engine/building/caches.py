@@ -108,7 +108,7 @@ class BuildCaches:
             late = self._is_late()
             if late:
                 self._forget_old()
-            if late or sum(entry.size for entry in self._cache.records()) * 2 > limit:
+            if late or self._cache.size() * 2 > limit:
                 pruned = keep_within(
                     limit, self._cache, self._mounts, collect=self._collect, shared=self._shared()
                 )
