@@ -133,4 +133,12 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             used_at REAL NOT NULL
         ) WITHOUT ROWID""",
     ),
+    (
+        # Work trees whose files were compared with git's by content, and what those looked like then.
+        """CREATE TABLE build_worktrees (
+            id TEXT PRIMARY KEY,
+            stamp TEXT NOT NULL,
+            used_at REAL NOT NULL
+        ) WITHOUT ROWID""",
+    ),
 )

@@ -90,11 +90,14 @@ class ContextOpener:
         assert_never(context)
 
     def _local(self, context: LocalContext, name: str, ignore: bytes | None) -> OpenedContext:
-        from carboy.build.sources.worktree import clean_commit  # not every build has a directory
+        from carboy.build.sources.worktree import (
+            WorkTreeMemory,
+            clean_commit,
+        )  # not every build has a directory
 
         origin = LocalTree(context.root, context.path)
         patterns = self._patterns(origin, name, ignore)
-        commit = clean_commit(context.root)
+        commit = clean_commit(context.root, WorkTreeMemory(self.workshop.database))
         record = {"context": "directory"}
         if commit is not None:
             record["commit"] = commit.id

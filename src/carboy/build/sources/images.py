@@ -60,8 +60,6 @@ class StoredBases:
     host_platform: str
     pull: bool = False
     warn: Callable[[str], None] = lambda _text: None
-    hold: Callable[[StoredImage], None] = lambda _image: None
-    """Called with every image that is used: keeps its layers until the build ends."""
 
     def resolve(self, reference: str, platform: str) -> BaseImage:
         """The image; NotFound when it is not here, or is here for another machine than asked for."""
@@ -69,7 +67,6 @@ class StoredBases:
             image = self.images.image_for_container(reference)
         except NotFound as error:
             raise NotFound(absent(reference)) from error
-        self.hold(image)
         found = platform_of(image.config)
         if platform and not same_platform(found, platform):
             raise NotFound(

@@ -14,8 +14,9 @@ import hashlib
 import mmap
 import os
 import stat
+import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -24,12 +25,16 @@ from carboy.formats import gitpack
 from carboy.formats.gitindex import SUBMODULE, KnownFile, find_in_pack, parse_index, tree_of
 from carboy.formats.gitobjects import parse_commit
 from carboy.linux.paths import open_beneath, open_in_root
+from carboy.store.metadata import Database
 
 _INDEX_LIMIT = 256 << 20
 _REF_LIMIT = 16 << 20
 _OBJECT_LIMIT = 16 << 20
-_HASHED_LIMIT = 512 << 20
-"""Bytes of files that are hashed when git's memory does not help."""
+_HASHED_LIMIT = 8 << 30
+"""Bytes of files that are hashed when git's memory does not help; once, then they are remembered."""
+_MOST_PLACES = 1000
+_SETTLED = 3.0
+"""Seconds that all files must have rested before their looks are believed."""
 _MOST_PACKS = 1000
 _MOST_LINKS = 5
 _PIECE = 1 << 20
@@ -43,15 +48,43 @@ class WorkTree:
     time: int
 
 
-def clean_commit(root: int) -> WorkTree | None:
+class WorkTreeMemory:
+    """Remembers trees that had to be compared by content, so that it is done once."""
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self.clock = clock
+
+    def knows(self, root: int, stamp: str) -> bool:
+        """Whether the files of this directory were right when they looked like that."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                "SELECT stamp FROM build_worktrees WHERE id=?", (_place(root),)
+            ).fetchone()
+        return row is not None and row[0] == stamp
+
+    def learn(self, root: int, stamp: str) -> None:
+        """Remember it; only some thousand places are."""
+        with self._database.write(durable=False) as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO build_worktrees VALUES (?, ?, ?)", (_place(root), stamp, self.clock())
+            )
+            connection.execute(
+                "DELETE FROM build_worktrees WHERE id IN"
+                " (SELECT id FROM build_worktrees ORDER BY used_at DESC LIMIT -1 OFFSET ?)",
+                (_MOST_PLACES,),
+            )
+
+
+def clean_commit(root: int, memory: WorkTreeMemory | None = None) -> WorkTree | None:
     """The commit that the files below `root` are, exactly; None when they are not, or there is none."""
     try:
-        return _clean_commit(root)
+        return _clean_commit(root, memory)
     except (OSError, Corrupt, InvalidArgument, ValueError, zlib.error):
         return None
 
 
-def _clean_commit(root: int) -> WorkTree | None:
+def _clean_commit(root: int, memory: WorkTreeMemory | None) -> WorkTree | None:
     if not stat.S_ISDIR(os.stat(".git", dir_fd=root, follow_symlinks=False).st_mode):
         return None
     head = _head(root)
@@ -63,7 +96,7 @@ def _clean_commit(root: int) -> WorkTree | None:
     if not files or any(file.mode == SUBMODULE for file in files):
         return None
     commit = parse_commit(_object(root, head, gitpack.COMMIT))
-    if tree_of(files) != commit.tree or not _unchanged(root, files, written):
+    if tree_of(files) != commit.tree or not _unchanged(root, files, written, memory):
         return None
     return WorkTree(head.hex(), commit.time)
 
@@ -95,8 +128,10 @@ def _packed_ref(root: int, ref: str) -> bytes | None:
     return None
 
 
-def _unchanged(root: int, files: list[KnownFile], index_written: int) -> bool:
-    hashed = 0
+def _unchanged(root: int, files: list[KnownFile], index_written: int, memory: WorkTreeMemory | None) -> bool:
+    doubtful: list[KnownFile] = []
+    looks = hashlib.sha256()
+    size, newest = 0, 0
     for file in files:
         seen = os.stat(file.path, dir_fd=root, follow_symlinks=False)
         if seen.st_size & 0xFFFFFFFF != file.size and file.size:
@@ -105,10 +140,35 @@ def _unchanged(root: int, files: list[KnownFile], index_written: int) -> bool:
             return False
         if _remembered(seen, file) and seen.st_mtime_ns < index_written:
             continue
-        hashed += seen.st_size
-        if hashed > _HASHED_LIMIT or _hash(root, file) != file.id:
-            return False
+        doubtful.append(file)
+        size += seen.st_size
+        newest = max(newest, seen.st_mtime_ns, seen.st_ctime_ns)
+        what = (
+            file.path,
+            file.id,
+            seen.st_size,
+            seen.st_mtime_ns,
+            seen.st_ctime_ns,
+            seen.st_ino,
+            seen.st_dev,
+        )
+        looks.update(repr(what).encode())
+    if not doubtful:
+        return True
+    stamp = looks.hexdigest()
+    if memory is not None and memory.knows(root, stamp):
+        return True
+    if size > _HASHED_LIMIT or not all(_hash(root, file) == file.id for file in doubtful):
+        return False
+    # A change right after this would not be seen in what the files look like.
+    if memory is not None and newest < (memory.clock() - _SETTLED) * 1e9:
+        memory.learn(root, stamp)
     return True
+
+
+def _place(root: int) -> str:
+    status = os.fstat(root)
+    return f"{status.st_dev}:{status.st_ino}"
 
 
 def _remembered(seen: os.stat_result, file: KnownFile) -> bool:

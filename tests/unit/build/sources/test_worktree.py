@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from carboy.build.sources.worktree import WorkTree, clean_commit
+from carboy.build.sources.worktree import WorkTree, WorkTreeMemory, clean_commit
+from carboy.store.metadata import Database
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git, to make work trees with")
 
@@ -119,6 +120,34 @@ def test_touched_and_copied_trees_are_clean(tree: Tree, tmp_path: Path) -> None:
     assert tree.state() is not None
     shutil.copytree(tree.path, tmp_path / "copy", symlinks=True)
     assert state_of(tmp_path / "copy") == tree.state()
+
+
+def test_a_copied_tree_is_read_once(tree: Tree, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tree.path, copy, symlinks=True)
+    database = Database(str(tmp_path / "db"))
+    later = WorkTreeMemory(database, lambda: time.time() + 60)
+    root = os.open(copy, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        clean = clean_commit(root, WorkTreeMemory(database))
+        assert clean is not None
+        assert remembered(database) == 0  # it may still change without that being seen
+        assert clean_commit(root, later) == clean
+        assert remembered(database) == 1
+        assert clean_commit(root, later) == clean
+        stamp = (copy / "a").stat()
+        (copy / "a").write_text("TEXT\n")
+        os.utime(copy / "a", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+        assert clean_commit(root, later) is None
+    finally:
+        os.close(root)
+        database.close()
+
+
+def remembered(database: Database) -> int:
+    with database.read() as connection:
+        count: int = connection.execute("SELECT count(*) FROM build_worktrees").fetchone()[0]
+    return count
 
 
 def test_a_change_in_the_moment_of_the_commit_is_seen(tree: Tree) -> None:
