@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import shutil
 import signal
+import socket
 import subprocess
 import tarfile
+import threading
 import time
 from pathlib import Path
 
@@ -134,6 +137,75 @@ def test_one_digest_everywhere(home: Home, tmp_path: Path) -> None:
             timeout=50,
         )
     assert done.stdout.decode().strip() == first
+
+
+def test_a_context_that_is_sent_is_the_same(home: Home, tmp_path: Path) -> None:
+    context = tmp_path / "context"
+    simple(context, "COPY . /app", "RUN ls -l /app")
+    for name in (b"plain", b"\xff\xfe name", b"new\nline", b"\x1b[2Jescape"):
+        Path(os.fsdecode(bytes(context) + b"/" + name)).write_bytes(name)
+    os.link(context / "plain", context / "second name")
+    os.symlink("loop", context / "loop")
+    os.symlink("/etc/passwd", context / "absolute")
+    os.mkfifo(context / "pipe")
+    os.truncate(context / "plain", 5_000_000)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(context / "socket"))
+    (context / ".dockerignore").write_text("kept-out\n!kept-out/but\n")
+    (context / "kept-out/but").mkdir(parents=True)
+    (context / "kept-out/but/this").touch()
+    (context / "kept-out/that").touch()
+    first = home.run("build", str(context))
+    assert '"/pipe" is a named pipe: it is left out' in first.stderr.decode()
+    image = home.text("build", "-q", str(context))
+    with Proxy(f"{home.run_directory}/carboy.sock") as port:
+        sent = home.text("-H", f"tcp://127.0.0.1:{port}", "build", "-q", "--no-cache", str(context))
+    listener.close()
+    assert sent == image
+
+
+class Proxy:
+    """A TCP port that leads to a unix socket: to the client it is another machine."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._serve)
+        self._others: list[threading.Thread] = []
+
+    def __enter__(self) -> int:
+        self._thread.start()
+        return int(self._listener.getsockname()[1])
+
+    def __exit__(self, *_error: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+        for one in self._others:
+            one.join()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self._others.append(threading.Thread(target=self._carry, args=(client,)))
+            self._others[-1].start()
+
+    def _carry(self, client: socket.socket) -> None:
+        with client, socket.socket(socket.AF_UNIX) as server:
+            server.connect(self._path)
+            ends = {client: server, server: client}
+            while True:
+                for one in select.select(list(ends), [], [])[0]:
+                    try:
+                        data = one.recv(1 << 16)
+                        ends[one].sendall(data)
+                    except OSError:
+                        return
+                    if not data:
+                        return
 
 
 def test_explain_says_what_changed(home: Home, tmp_path: Path) -> None:
