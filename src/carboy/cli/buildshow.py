@@ -26,7 +26,8 @@ class Step:
 
     def __init__(self, facts: Json) -> None:
         self.name = document.text(facts, "Name")
-        self.makes = "] FROM " not in self.name and not self.name.startswith("[internal]")
+        begins = self.name == "scratch" or self.name.startswith("[internal]") or "] FROM " in self.name
+        self.makes = not begins
         """Whether there is something to do: bases and contexts are there."""
         self.number = 0
         """By which people see it: in the order of beginning."""
