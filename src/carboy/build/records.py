@@ -97,6 +97,8 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
     bases: tuple[BaseRecord, ...] = ()
     steps: tuple[StepRecord, ...] = ()
     images: tuple[ImageRecord, ...] = ()
+    encoders: tuple[str, ...] = ()
+    """Library, version and level of what compressed the layers of archives."""
 
 
 def bases_of(graph: Graph) -> tuple[BaseRecord, ...]:

@@ -186,6 +186,11 @@ class Work:
                 )
                 for image in (results.images if results is not None else ())
             ),
+            encoders=tuple(
+                sorted(
+                    {one.encoder for one in (results.outputs if results is not None else ()) if one.encoder}
+                )
+            ),
         )
 
     def layers(self) -> list[Digest]:
