@@ -1,7 +1,7 @@
 """What does COPY of a build context cost: its key, new and unchanged, and its layer?
 
-Prints JSON.  No daemon: the step itself, above an empty base, with the layer store that this kernel has.  Contexts: 3,000
-small files with 40 MB beside them (as `bench/sidebyside.py` builds), and 1 GB in 20,000 files.
+Prints JSON.  No daemon: the step itself, above an empty base.  Contexts: 3,000 small files with 40 MB
+beside them (as `bench/sidebyside.py` builds), and 1 GB in 20,000 files.
 Budgets: an unchanged 3,000 files 30 ms, an unchanged 1 GB 0.5 s, layers 300 MB/s.  Peer: none.
 """
 

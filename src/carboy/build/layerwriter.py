@@ -30,6 +30,7 @@ from carboy.store.layers import Layer, LayerStore
 _SMALL = 1 << 16
 _BATCH = 1 << 20
 _PIECE = 1 << 20
+_PADDING = tuple(bytes(size) for size in range(512))
 _TICK = 50_000_000
 """Nanoseconds: two changes within one tick of the kernel's clock have the same times."""
 
@@ -129,10 +130,15 @@ class _Writer:
             header = None
             if entry.kind == REGULAR and item.mtime < 0 and not entry.xattrs:
                 header = self._headers.make(entry.unsafe_path, entry.mode, entry.uid, entry.gid, entry.size)
-            self._add(header or encode(entry, epoch=self._epoch))
-            entry.data_offset = self._total
+            header = header or encode(entry, epoch=self._epoch)
+            entry.data_offset = self._total + len(header)
             self.members.append(entry)
-            if entry.size:
+            if not entry.size:
+                self._add(header)
+            elif item.origin >= 0 and entry.size <= _SMALL and not item.segments:
+                self._add(header + self._file(item, self._origins[item.origin]) + _PADDING[-entry.size % 512])
+            else:
+                self._add(header)
                 self._contents(item)
         self._add(END)
         self._flush()
@@ -177,7 +183,8 @@ class _Writer:
         if rest:
             self._add(padding(item.size))
 
-    def _file(self, item: Item, origin: Origin) -> None:
+    def _file(self, item: Item, origin: Origin) -> bytes:
+        """A small file's contents; those of a large one are written, and nothing is given back."""
         head, _, name = item.place.rpartition(b"/")
         try:
             parent = origin.opener.directory(head)
@@ -189,41 +196,46 @@ class _Writer:
             raise changed(item.place) from error
         try:
             if origin.is_local and STAMP.unpack_from(item.record)[3] > origin.seen - _TICK:
-                self._copy_checked(fd, item)
+                data = self._copy_checked(fd, item)
+            elif item.size > _SMALL:
+                data = self._copy(fd, item)
             else:
-                self._copy(fd, item)
+                data = _read(fd, item.size, item)
+                if len(data) != item.size:
+                    raise changed(item.place)
             # Only now: what had the stamp before it was looked at and after it was read is what was read.
             if origin.is_local and stamp_of(os.fstat(fd)) != item.record[: STAMP.size]:
                 raise changed(item.place)
         finally:
             os.close(fd)
+        return data
 
-    def _copy(self, fd: int, item: Item) -> None:
-        if item.size > _SMALL:
-            self._flush()
-            try:
-                self._intake.write_from(fd, 0, item.size)
-            except Corrupt as error:
-                raise changed(item.place) from error
-            self._total += item.size
-            return
-        data = _read(fd, item.size, item)
-        if len(data) != item.size:
-            raise changed(item.place)
-        self._add(data)
+    def _copy(self, fd: int, item: Item) -> bytes:
+        self._flush()
+        try:
+            self._intake.write_from(fd, 0, item.size)
+        except Corrupt as error:
+            raise changed(item.place) from error
+        self._total += item.size
+        return b""
 
-    def _copy_checked(self, fd: int, item: Item) -> None:
+    def _copy_checked(self, fd: int, item: Item) -> bytes:
         """A file so young that its stamp might not show a change: compare what is written."""
-        digest, left = hashlib.sha256(), item.size
+        digest, left, data = hashlib.sha256(), item.size, b""
         while left:
             data = _read(fd, min(left, _PIECE), item)
             if not data:
                 raise changed(item.place)
             digest.update(data)
-            self._add(data)
             left -= len(data)
+            if item.size > _SMALL:
+                self._add(data)
+                data = b""
+            elif left:
+                raise changed(item.place)
         if digest.digest() != item.record[STAMP.size :]:
             raise changed(item.place)
+        return data
 
     def _segments(self, item: Item) -> None:
         fd = self._origins[item.origin].fd
