@@ -34,6 +34,7 @@ _TOKEN = "GIT_AUTH_TOKEN"  # noqa: S105 - the name of a secret, BuildKit's
 _HEADER = "GIT_AUTH_HEADER"
 _NOT_OURS = (
     "response status",
+    "closed the connection",
     "not our ref",
     "unadvertised object",
     "not valid",
