@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -135,3 +137,36 @@ class GitServer:
             server.server_close()
         for thread in self._threads:
             thread.join()
+
+
+class RealGitServer:
+    """git's own server (`git http-backend`) of the repositories below a directory.  Use as a context."""
+
+    def __init__(self, directory: str) -> None:
+        self.protocols: list[str] = []
+
+        def answer(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            self.protocols.append(environ.get("HTTP_GIT_PROTOCOL", ""))
+            passed = {name: value for name, value in environ.items() if isinstance(value, str)}
+            passed |= {"GIT_PROJECT_ROOT": directory, "GIT_HTTP_EXPORT_ALL": "1", "PATH": os.environ["PATH"]}
+            passed["GIT_PROTOCOL"] = environ.get("HTTP_GIT_PROTOCOL", "")
+            body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            done = subprocess.run(["git", "http-backend"], input=body, env=passed, capture_output=True)
+            head, _, rest = done.stdout.partition(b"\r\n\r\n")
+            pairs = [line.decode().partition(": ") for line in head.split(b"\r\n")]
+            headers = [(name, value) for name, _, value in pairs if name != "Status"]
+            start_response(next((value for name, _, value in pairs if name == "Status"), "200 OK"), headers)
+            return [rest]
+
+        self._server = make_server("127.0.0.1", 0, answer, server_class=WSGIServer, handler_class=_Quiet)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+
+    def __enter__(self) -> RealGitServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

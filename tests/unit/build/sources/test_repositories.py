@@ -28,7 +28,7 @@ from carboy.digest import Digest
 from carboy.errors import CarboyError, Corrupt, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from carboy.formats.tar import SYMLINK, TarEntry, scan
 from support.building import NoExecutor, Workplace
-from support.gitserver import TIME, Content, GitServer, Repository
+from support.gitserver import TIME, Content, GitServer, RealGitServer, Repository
 
 FILES: Mapping[str, Content] = {
     "Dockerfile": b"FROM scratch\n",
@@ -483,6 +483,51 @@ def test_a_repository_is_a_context(place: Workplace) -> None:
     assert "docs" not in entries(place, opened.value.layers[0])  # type: ignore[union-attr]
     assert read_dockerfile(opened.origin, place.layers)[1] == FILES["Dockerfile"]
     assert list(entries(place, below.value.layers[0])) == ["a.txt", "deep", "deep/b.txt"]  # type: ignore[union-attr]
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git, to serve")
+def test_gits_own_server_over_http(place: Workplace, tmp_path: Path) -> None:
+    """Version 2 of the protocol, commits that no ref names, deltas of its making, a `.git` that it likes."""
+    source = tmp_path / "served" / "p.git"
+    source.mkdir(parents=True)
+    who = {f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    trusted = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
+
+    def git(*arguments: str, cwd: Path = source) -> str:
+        environment = {**os.environ, **who, **trusted}
+        done = subprocess.run(
+            ["git", *arguments], cwd=cwd, check=True, env=environment, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    git("init", "-q", "-b", "main")
+    text = "".join(f"line {number}\n" for number in range(3000))
+    for number in range(30):
+        (source / f"f{number}").write_text(text + str(number))
+    (source / "run").symlink_to("f1")
+    git("add", ".")
+    git("commit", "-qm", "one")
+    git("tag", "-am", "tagged", "v1")
+    first = git("rev-parse", "HEAD")
+    (source / "f1").write_text("changed\n")
+    git("commit", "-qam", "two")
+    with RealGitServer(str(tmp_path / "served")) as server:
+        url = f"{server.url}/p.git"
+        layers = {fetch(place, url, ref).layer for ref in ("v1", first, first[:8])}
+        assert len(layers) == 1
+        assert content(place, layers.pop(), "f7") == (text + "7").encode()
+        with pytest.raises(NotFound, match=f"no commit {'f' * 40} there"):
+            fetch(place, url, "f" * 40)
+        kept = fetch(place, url, "main", keep_git_dir=True)
+        assert set(server.protocols) == {"version=2"}
+    unpacked = tmp_path / "unpacked"
+    unpacked.mkdir()
+    descriptor = place.layers.open_tar(kept.layer)
+    subprocess.run(["tar", "-x", "-C", str(unpacked)], stdin=descriptor, check=True)
+    os.close(descriptor)
+    assert git("status", "--porcelain", cwd=unpacked) == ""
+    assert git("fsck", "--strict", cwd=unpacked) == ""
+    assert git("describe", "--always", "--dirty", cwd=unpacked) == git("rev-parse", "--short", "HEAD")
 
 
 # ssh
