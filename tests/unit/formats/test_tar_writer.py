@@ -16,6 +16,7 @@ from carboy.formats.tar import (
     HARDLINK,
     REGULAR,
     SYMLINK,
+    PlainHeaders,
     TarEntry,
     encode,
     padding,
@@ -81,3 +82,21 @@ def test_foreign_attributes_are_dropped() -> None:
 def test_sparse_members_are_not_written() -> None:
     with pytest.raises(InvalidArgument):
         encode(TarEntry(b"f", REGULAR, size=10, segments=((0, 1),)))
+
+
+@pytest.mark.parametrize("path", [b"a", b"dir/\xff\xfe name", b"x" * 100])
+@pytest.mark.parametrize("size", [0, 1, 512, 8**11 - 1])
+def test_plain_headers_are_the_same_bytes(path: bytes, size: int) -> None:
+    headers = PlainHeaders(315_619_200)
+    for mode, uid, gid in [(0o644, 0, 0), (0o4755, 1000, 7), (0, 0o7777777, 0o7777777)]:
+        entry = TarEntry(path, REGULAR, mode=mode, uid=uid, gid=gid, size=size, mtime=315_619_200)
+        assert headers.make(path, mode, uid, gid, size) == encode(entry)
+        assert headers.make(path, mode, uid, gid, size) == encode(entry), "from what was remembered"
+
+
+def test_what_is_not_plain_is_encoded_otherwise() -> None:
+    headers = PlainHeaders(5)
+    assert headers.make(b"x" * 101, 0o644, 0, 0, 0) is None
+    assert headers.make(b"x", 0o644, 0o10000000, 0, 0) is None
+    assert headers.make(b"x", 0o644, 0, 0, 8**11) is None
+    assert PlainHeaders(-1).make(b"x", 0o644, 0, 0, 0) is None
