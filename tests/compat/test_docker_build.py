@@ -159,7 +159,10 @@ def test_buildkit_is_told_how_to_go_on(command: Command, context: Path) -> None:
 
 
 def test_the_builder_is_pruned(command: Command, context: Path) -> None:
-    command.out("build", "-q", str(context))
+    (context / "Dockerfile").write_text(f"FROM {IMAGE}\nRUN head -c 5000000 /dev/zero > /z\n")
+    image_id = command.out("build", "-q", str(context)).strip()
+    command.out("rmi", image_id)
+    assert "5.00" in command.out("system", "df")
     assert "Total" in command.out("builder", "prune", "-f", "--all")
     assert "Build Cache" in command.out("system", "df")
 

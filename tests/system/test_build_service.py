@@ -105,6 +105,7 @@ def test_prunes_choose(daemon: Daemon) -> None:
     for number in range(3):
         build(daemon, f"FROM {IMAGE}\nRUN head -c 100000 /dev/zero > /z{number}\n")
     everything = daemon.get("/system/df")["BuildCache"]
+    assert daemon.get("/v1.41/system/df")["BuilderSize"] <= sum(one["Size"] for one in everything)
     one = everything[-1]["ID"]
     filters = quote(json.dumps({"id": {one: True}}))
     assert daemon.post(f"/build/prune?all=1&filters={filters}")["CachesDeleted"] == [one]

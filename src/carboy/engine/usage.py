@@ -84,6 +84,7 @@ def disk_usage(
         report.volumes = volumes.usage()
     if "build-cache" in kinds:
         report.build_cache = list(building.records())
+        report.builder_size = sum(one.size for one in report.build_cache if not one.shared)
     return report
 
 
