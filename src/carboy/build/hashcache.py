@@ -19,6 +19,7 @@ import os
 import sqlite3
 import struct
 import time
+import zlib
 from collections.abc import Iterable
 from types import TracebackType
 
@@ -32,7 +33,8 @@ _RACY = _SECOND // 10
 _RACY_SECONDS = 2 * _SECOND
 _MAX_BYTES = 256 << 20
 _DAY = 86_400
-_VERSION = 1
+_VERSION = 2
+_SEAL = 4
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _Row = tuple[int, int, bytes, bytes, int]
@@ -92,9 +94,12 @@ class HashCache:
             row = self._rows.get(path)
         if row is None or (row[0], row[1]) != _signed(status.st_dev, status.st_ino):
             return {}
-        device, inode, names, records, used = row
+        device, inode, names, sealed, used = row
+        records = _open_seal(names, sealed)
+        if records is None:
+            return {}
         if self._now - used > _DAY:
-            self._changed.append((path, device, inode, names, records, self._now))
+            self._changed.append((path, device, inode, names, sealed, self._now))
         pieces = [records[at : at + RECORD_SIZE] for at in range(0, len(records), RECORD_SIZE)]
         return dict(zip(names.split(b"/"), pieces, strict=True))
 
@@ -103,7 +108,8 @@ class HashCache:
         if records:
             device, inode = _signed(status.st_dev, status.st_ino)
             names = b"/".join(records)
-            self._changed.append((path, device, inode, names, b"".join(records.values()), self._now))
+            sealed = _seal(names, b"".join(records.values()))
+            self._changed.append((path, device, inode, names, sealed, self._now))
 
     def trusts(self, fd: int, device: int) -> bool:
         """Whether stamps of files on this device mean anything."""
@@ -118,13 +124,14 @@ class HashCache:
         if row is None:
             return None
         if self._now - row[4] > _DAY:
-            self.keep_selection(key, row[2])
-        return row[2]
+            self.keep_selection(key, row[2][:-_SEAL])
+        return _open_seal(key, row[2])
 
     def keep_selection(self, key: bytes, data: bytes) -> None:
         """Remember it."""
         self._write(
-            "INSERT OR REPLACE INTO selections(key, data, used) VALUES (?, ?, ?)", [(key, data, self._now)]
+            "INSERT OR REPLACE INTO selections(key, data, used) VALUES (?, ?, ?)",
+            [(key, _seal(key, data), self._now)],
         )
 
     def close(self) -> None:
@@ -194,6 +201,17 @@ class HashCache:
                 self._open()
                 return
         self._connection = _connect(":memory:", self._timeout)
+
+
+def _seal(name: bytes, data: bytes) -> bytes:
+    """A power cut may leave halves of an old and a new page together: every row has a sum of its own."""
+    return data + zlib.crc32(data, zlib.crc32(name)).to_bytes(_SEAL, "little")
+
+
+def _open_seal(name: bytes, sealed: bytes) -> bytes | None:
+    """The data; None when it is not what was sealed."""
+    data = sealed[:-_SEAL]
+    return data if _seal(name, data) == sealed else None
 
 
 def is_settled(record: bytes, now: int) -> bool:

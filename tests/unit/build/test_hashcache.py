@@ -105,6 +105,21 @@ def test_no_place_to_write_is_no_error(tmp_path: Path) -> None:
         assert cache.selection(b"key") is None
 
 
+def test_torn_rows_are_not_believed(tmp_path: Path) -> None:
+    keep(tmp_path, {b"one": record(1)})
+    with HashCache(str(tmp_path)) as cache:
+        cache.keep_selection(b"key", b"data")
+    database = sqlite3.connect(tmp_path / "digests.sqlite", isolation_level=None)
+    database.execute(
+        "UPDATE directories SET records = substr(records, 1, 40) || x'ff' || substr(records, 42)"
+    )
+    database.execute("UPDATE selections SET data = x'00' || substr(data, 2)")
+    database.close()
+    assert kept(tmp_path) == {}
+    with HashCache(str(tmp_path)) as cache:
+        assert cache.selection(b"key") is None
+
+
 def test_selections_come_back(tmp_path: Path) -> None:
     with HashCache(str(tmp_path)) as cache:
         assert cache.selection(b"key") is None

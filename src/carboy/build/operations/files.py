@@ -51,7 +51,10 @@ class FilesStep:
         shop = self._session.workshop
         with ExitStack() as stack:
             origins = []
-            for value in inputs:
+            for number, value in enumerate(inputs):
+                if not number and not plan.archives:
+                    origins.append(Origin(-1))  # the filesystem below is needed to unpack archives only
+                    continue
                 tree = stack.enter_context(self._opened(value))
                 origins.append(Origin(tree.root, is_local=tree.is_local, seen=plan.seen))
             items = plan.items()
