@@ -10,11 +10,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from fcntl import F_GETFL, fcntl
 
+from carboy.build.progress import Cancellation
 from carboy.build.sources.layerwriting import Batch, make_layer
+from carboy.build.sources.pipes import Pipe
 from carboy.digest import Digest
-from carboy.errors import Corrupt, InvalidArgument, Malformed, Unsupported
+from carboy.errors import Cancelled, Corrupt, InvalidArgument, Malformed, Unsupported
 from carboy.formats.compression import Compression, Decompressor
 from carboy.formats.dockerfile.source import DEFAULT_LIMITS
 from carboy.formats.dockerignore import Ignore
@@ -36,10 +40,10 @@ class Archive:
     dockerfile: bytes | None = None
 
 
-def take_archive(descriptor: int, layers: LayerStore, *, check: Callable[[], None]) -> Archive:
-    """Read a tar, perhaps compressed, or a Dockerfile's text.  `check` raises when it is time to stop."""
+def take_archive(descriptor: int, layers: LayerStore, *, cancellation: Cancellation) -> Archive:
+    """Read a tar, perhaps compressed, or a Dockerfile's text; the descriptor is a file's or a pipe's."""
     try:
-        return _take(descriptor, layers, check)
+        return _take(descriptor, layers, cancellation)
     except Malformed:
         raise
     except Corrupt as error:
@@ -48,8 +52,8 @@ def take_archive(descriptor: int, layers: LayerStore, *, check: Callable[[], Non
         raise storage_error(error, "receive the build context") from error
 
 
-def _take(descriptor: int, layers: LayerStore, check: Callable[[], None]) -> Archive:
-    source = _source(descriptor)
+def _take(descriptor: int, layers: LayerStore, cancellation: Cancellation) -> Archive:
+    source = _source(descriptor, cancellation.check)
     plain = Decompressor(source.read)
     head = _exactly(plain, 2 * _BLOCK)
     if not head:
@@ -57,12 +61,13 @@ def _take(descriptor: int, layers: LayerStore, check: Callable[[], None]) -> Arc
     if not looks_like_tar(head):
         return Archive(dockerfile=_text(head, plain))
     if isinstance(source, FileWindow) and plain.compression is Compression.NONE:
-        reader: Reader = _source(descriptor)  # from the start: it is copied inside the kernel
+        reader: Reader = FileWindow.whole(descriptor)  # from the start: it is copied inside the kernel
     else:
         reader = _Pushed(head, plain)
-    with layers.begin() as intake:
+    with layers.begin() as intake, ExitStack() as stack:
+        stack.callback(cancellation.subscribe(lambda: intake.abort(Cancelled(cancellation.reason))))
         intake.fill(reader)
-        members = _Members(intake.read_at, check)
+        members = _Members(intake.read_at, cancellation.check)
         layer = layers.commit(intake, members=members).diff_id
     return Archive(layer=layer if members.count else None)
 
@@ -113,20 +118,15 @@ def looks_like_tar(head: bytes) -> bool:
     return int(stated, 8) == sum(block[:148]) + sum(block[156:]) + 8 * 0x20
 
 
-def _source(descriptor: int) -> FileWindow | _Pipe:
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+def _source(descriptor: int, check: Callable[[], None]) -> FileWindow | Pipe:
+    mode = os.fstat(descriptor).st_mode
+    if fcntl(descriptor, F_GETFL) & (os.O_ACCMODE | os.O_PATH) not in (os.O_RDONLY, os.O_RDWR):
+        raise InvalidArgument("the build context's descriptor is not open for reading")
+    if stat.S_ISREG(mode):
         return FileWindow.whole(descriptor)
-    return _Pipe(descriptor)
-
-
-class _Pipe:
-    """A descriptor that cannot be read anywhere."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def read(self, size: int, /) -> bytes:
-        return os.read(self._descriptor, size)
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        return Pipe(descriptor, check)
+    raise InvalidArgument("the build context is neither a file nor a pipe: what is read has to have an end")
 
 
 class _Pushed:

@@ -111,7 +111,7 @@ class ContextOpener:
     def _archive(
         self, descriptor: int, name: str, ignore: bytes | None, record: Mapping[str, str]
     ) -> OpenedContext:
-        archive = take_archive(descriptor, self.workshop.layers, check=self.cancellation.check)
+        archive = take_archive(descriptor, self.workshop.layers, cancellation=self.cancellation)
         if archive.dockerfile is not None:
             return _nothing(record, dockerfile=archive.dockerfile)
         if archive.layer is None:

@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from dulwich.client import AbstractHttpGitClient, SSHGitClient, SubprocessSSHVendor, TCPGitClient
@@ -40,7 +40,7 @@ _PACK_LIMIT = 16 << 30
 _IDLE = 60.0
 _PIECE = 1 << 16
 _SSH = (
-    "ssh -F none -o BatchMode=yes -o IdentityFile=none -o StrictHostKeyChecking=yes -o ConnectTimeout=30"
+    "ssh -F none -o BatchMode=yes -o IdentityFile=none -o StrictHostKeyChecking=yes -o ConnectTimeout=30 -o ServerAliveInterval=20"
     " -o ForwardAgent=no -o ForwardX11=no -o ClearAllForwardings=yes -o PermitLocalCommand=no"
 )
 _AGENT = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+@")
@@ -150,6 +150,9 @@ class Remote:
             self._cancellation.check()
             text = scrub(" ".join(str(error).split()) or type(error).__name__, self.url)
             raise Corrupt(f"{self.shown}: the server's answer cannot be used: {text[:300]}") from None
+        finally:
+            if isinstance(self._client, (_Tcp, _SshClient)):
+                self._client.end()
 
 
 class _NothingYet:
@@ -277,6 +280,7 @@ class _Tcp(TCPGitClient):
         super().__init__(host, port, thin_packs=True, quiet=True)
         self._cancellation = cancellation
         self._bounded = bounded
+        self._opened: list[GitProtocol] = []
 
     def _connect(
         self, cmd: bytes, path: str | bytes, protocol_version: int | None = None
@@ -297,11 +301,17 @@ class _Tcp(TCPGitClient):
             close,
             shutdown_write=lambda: _shut(stream, socket.SHUT_WR),
         )
+        self._opened.append(proto)
         self.protocol_version = 2 if protocol_version is None else protocol_version
         asked = path if isinstance(path, bytes) else path.encode()
         version = b"\0\0version=2\0" if self.protocol_version == 2 else b""
         proto.send_cmd(b"git-" + cmd, asked, b"host=" + self._host.encode("idna") + version)
         return proto, lambda: False, None
+
+    def end(self) -> None:
+        """Leave nothing open."""
+        while self._opened:
+            self._opened.pop().close()
 
 
 class _Ssh(SubprocessSSHVendor):
@@ -310,20 +320,55 @@ class _Ssh(SubprocessSSHVendor):
     def __init__(self, cancellation: Cancellation, bounded: _Bounded) -> None:
         self._cancellation = cancellation
         self._bounded = bounded
+        self._started: list[tuple[SubprocessWrapper, Callable[[], None]]] = []
 
     def run_command(self, *args: Any, **more: Any) -> SubprocessWrapper:
         """Run a command on the server."""
         process = super().run_command(*args, **more)
-        forget = self._cancellation.subscribe(process.proc.kill)
-        close = process.close
-
-        def closing(timeout: int | None = 60) -> None:
-            forget()
-            close(timeout)
-
+        self._started.append((process, self._cancellation.subscribe(process.proc.kill)))
         process.read = self._bounded.reader(process.read)  # type: ignore[assignment]  # always a size
-        process.close = closing  # type: ignore[method-assign]  # the one place that knows its end
         return process
+
+    def end(self) -> None:
+        """Leave no process behind, however the conversation ended."""
+        while self._started:
+            process, forget = self._started.pop()
+            forget()
+            process.proc.kill()
+            process.proc.wait()
+            for pipe in (process.proc.stdin, process.proc.stdout, process.proc.stderr):
+                if pipe is not None:
+                    pipe.close()
+
+
+class _SshClient(SSHGitClient):
+    """Git over ssh; closes what it opened."""
+
+    def __init__(self, host: str, port: int | None, user: str, vendor: _Ssh, agent: str) -> None:
+        super().__init__(
+            host,
+            port,
+            user,
+            vendor=vendor,
+            ssh_command=f"{_SSH} -o IdentityAgent={agent}",
+            thin_packs=True,
+            quiet=True,
+        )
+        self._vendor = vendor
+        self._opened: list[GitProtocol] = []
+
+    def _connect(
+        self, cmd: bytes, path: str | bytes, protocol_version: int | None = None
+    ) -> tuple[GitProtocol, Callable[[], bool], IO[bytes] | None]:
+        opened = super()._connect(cmd, path, protocol_version)
+        self._opened.append(opened[0])
+        return opened
+
+    def end(self) -> None:
+        """Leave nothing open."""
+        self._vendor.end()
+        while self._opened:
+            self._opened.pop().close()
 
 
 def _client(
@@ -363,15 +408,7 @@ def _ssh(
         )
     if host.startswith("-") or user.startswith("-") or not _AGENT.issuperset(agent):
         raise InvalidArgument(f"cannot run ssh for {user}@{host}: a name in it is not safe to be an argument")
-    return SSHGitClient(
-        host,
-        port,
-        user,
-        vendor=_Ssh(cancellation, bounded),
-        ssh_command=f"{_SSH} -o IdentityAgent={agent}",
-        thin_packs=True,
-        quiet=True,
-    )
+    return _SshClient(host, port, user, _Ssh(cancellation, bounded), agent)
 
 
 def _shut(stream: socket.socket, how: int) -> None:

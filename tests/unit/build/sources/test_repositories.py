@@ -580,6 +580,24 @@ def test_ssh_is_run_with_the_agent_and_nothing_of_the_daemons(
         strange.fetch(wanted, told=lambda *_: None)
 
 
+def test_what_ssh_says_is_told_and_it_is_gone(
+    place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ssh").write_text("#!/bin/sh\necho 'Host key verification failed.' >&2\nexit 255\n")
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    fetcher = Fetcher(proxies={}, cancellation=Cancellation())
+    over_ssh = Repositories(workshop(place), fetcher, agents={"default": "/run/agent.sock"})
+    with pytest.raises(CarboyError, match="Host key verification failed"):
+        over_ssh.fetch(Wanted(url="git@host.test:p.git"), told=lambda *_: None)
+    (tmp_path / "ssh").write_text("#!/bin/sh\nexec sleep 600\n")
+    timer = threading.Timer(0.3, fetcher.cancellation.cancel, ("enough",))
+    timer.start()
+    with pytest.raises(CarboyError, match="enough"):
+        over_ssh.fetch(Wanted(url="git@host.test:p.git"), told=lambda *_: None)
+    timer.join()
+
+
 @pytest.mark.parametrize("protocol", ["git", "http"])
 def test_endless_lists_of_refs_are_refused(place: Workplace, protocol: str) -> None:
     line = b"0040" + b"a" * 40 + b" refs/heads/" + b"b" * 7 + b"\n"
