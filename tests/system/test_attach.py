@@ -20,6 +20,8 @@ from support.websocket import BINARY, CLOSE, PING, PONG, TEXT, WebSocket
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_overlay]
 __all__ = ["daemon"]
 
+SOME = 3
+"""Descriptors that a daemon opens when it first needs them; a leak is one for each client."""
 LINES = 20_000
 # 100 bursts of 200 numbered lines.
 BURSTS = "i=0; while [ $i -lt 100 ]; do seq $((i*200+1)) $((i*200+200)); i=$((i+1)); usleep 1000; done"
@@ -172,7 +174,7 @@ def test_clients_that_vanish_leave_nothing(daemon: Daemon) -> None:
     before = len(os.listdir(descriptors))
     for number in range(30):
         client = attach(daemon, container, f"logs={number % 2}&stdin=1&stdout=1&stderr=1")
-        if number % 3 == 0:
+        if number % 6 == 3:  # one that gets the log: all the output may be over by now
             client.recv(10)
         client.close()
     with attach(daemon, container, "logs=1&stdout=1") as last:
@@ -245,9 +247,9 @@ def test_websockets_that_vanish_leave_nothing(daemon: Daemon) -> None:
         client.receive()
         client.close()
     deadline = time.monotonic() + 40
-    while len(os.listdir(descriptors)) > before and time.monotonic() < deadline:
+    while len(os.listdir(descriptors)) > before + SOME and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert len(os.listdir(descriptors)) <= before
+    assert len(os.listdir(descriptors)) <= before + SOME
 
 
 def test_an_ordinary_request_follows_a_refused_attach(daemon: Daemon) -> None:
