@@ -21,7 +21,7 @@ import msgspec
 from carboy.build import archives, destination
 from carboy.build.destination import Destination
 from carboy.build.graph import Files, FileSource
-from carboy.build.hashcache import HashCache
+from carboy.build.hashcache import STAMP_SIZE, HashCache
 from carboy.build.layerwriter import Item, directory
 from carboy.build.operation import Value
 from carboy.build.places import shown
@@ -91,14 +91,15 @@ class Placement:
         top = match.shown + b"/" if match.shown else b""
         values = {}
         for row in match.rows:
-            name = shown(top + row.path if row.path else match.shown)
+            name = prefix + shown(top + row.path if row.path else match.shown)
             text = of(row)[3]
-            if row.record:
-                values[prefix + name] = f"{text} sha256:{row.digest}"
+            record = row.record
+            if record:
+                values[name] = f"{text} sha256:{record[STAMP_SIZE:].hex()}"
                 if row.xattrs or row.twin:
-                    values[prefix + name] += _more(row)
+                    values[name] += _more(row)
             else:
-                values[prefix + name] = text + _kind(row)
+                values[name] = text + _kind(row)
         return values
 
     def put(self, items: dict[bytes, Item], group: int, check: bool) -> None:

@@ -146,6 +146,10 @@ class Scanner:
                 if is_dir:
                     directories.append((name, status, taken))
                     continue
+                record = old.get(name)
+                if record is not None and record[:STAMP_SIZE] == stamp_of(status):
+                    rows.append(Row(prefix + name, status.st_mode, status.st_size, record))
+                    continue
                 row = self._row(fd, name, prefix + name, inside + name, status, old)
                 if row is not None:
                     rows.append(row)
