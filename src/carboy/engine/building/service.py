@@ -47,6 +47,8 @@ from carboy.store.paths import Paths
 _log = logging.getLogger(__name__)
 _PIECE = 1 << 18
 _PATIENCE = 20.0
+_SELDOM = 32
+"""Builds after which old records are looked for."""
 _LARGEST = 1 << 40
 """Bytes of a context that is sent: as of a layer."""
 
@@ -78,6 +80,7 @@ class Builder:
         self.bench = Bench()
         self._changed = threading.Condition()
         self._running = 0
+        self._ended = 0
         self._behind = ThreadPoolExecutor(1, thread_name_prefix="build-behind")
 
     # Before a build
@@ -256,6 +259,11 @@ class Builder:
         def put() -> None:
             try:
                 self.tools.records.put(work.record(build, results, error))
+                self._ended += 1
+                if self._ended % _SELDOM == 0:
+                    images = {str(record.id) for record in self._images.records.all()}
+                    self.tools.records.trim(images=images)
+                    self.tools.solver.cache.history.sweep()
             except (CarboyError, OSError):
                 _log.exception("the record of build %s", build)
 
