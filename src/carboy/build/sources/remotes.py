@@ -41,7 +41,8 @@ _IDLE = 60.0
 _PIECE = 1 << 16
 _SSH = (
     "ssh -F none -o BatchMode=yes -o IdentityFile=none -o StrictHostKeyChecking=yes -o ConnectTimeout=30"
-    " -o ServerAliveInterval=20 -o ForwardAgent=no -o ForwardX11=no -o ClearAllForwardings=yes -o PermitLocalCommand=no"
+    " -o ServerAliveInterval=20 -o ForwardAgent=no -o ForwardX11=no -o ClearAllForwardings=yes"
+    " -o PermitLocalCommand=no"
 )
 _AGENT = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+@")
 
