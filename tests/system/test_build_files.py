@@ -399,6 +399,17 @@ def test_damaged_archives_are_told(ground: Yard, context: Path) -> None:
     assert os.listdir(ground.session.workshop.paths.ingest) == []
 
 
+def test_what_is_missing_is_told_in_dockers_words(ground: Yard) -> None:
+    words = (
+        r" failed: file not found in build context or excluded by \.dockerignore:"
+        r" stat nope: file does not exist"
+    )
+    with pytest.raises(NotFound, match="^COPY" + words):
+        ground.copy("nope")
+    with pytest.raises(NotFound, match="^ADD" + words):
+        ground.copy("nope", unpack=True)
+
+
 def test_files_that_are_no_archives_are_copied(ground: Yard, context: Path) -> None:
     (context / "empty.tar").write_bytes(bytes(10240))
     (context / "words.gz").write_bytes(b"\x1f\x8bnot really")

@@ -247,7 +247,8 @@ class Planner:
     def _look(self, value: Value, pattern: str, hashes: HashCache) -> list[Match]:
         with self._opened(value) as tree:
             scanner = Scanner(tree, hashes, self._session.cancellation.check, self._warn)
-            selector = Selector(tree, scanner, self._operation.exclude)
+            verb = "ADD" if self._operation.is_add else "COPY"
+            selector = Selector(tree, scanner, self._operation.exclude, verb=verb)
             try:
                 if self._operation.parents:
                     return selector.select_with_parents(pattern)

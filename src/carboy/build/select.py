@@ -40,7 +40,10 @@ class Match(msgspec.Struct, array_like=True):
 class Selector:
     """Answers for one tree."""
 
-    def __init__(self, tree: OpenTree, scanner: Scanner, exclude: Sequence[str] = ()) -> None:
+    def __init__(
+        self, tree: OpenTree, scanner: Scanner, exclude: Sequence[str] = (), *, verb: str = "COPY"
+    ) -> None:
+        self._verb = verb
         self._tree = tree
         self._scanner = scanner
         self._exclude = Ignore(exclude) if exclude else None
@@ -118,7 +121,7 @@ class Selector:
         try:
             return locate(self._tree.root, os.fsencode(path))
         except OSError as error:
-            raise NotFound(f"{_not_found(path)} ({error.strerror})") from error
+            raise NotFound(f"{self._not_found(path)} ({error.strerror})") from error
 
     def _match(self, shown: bytes, place: Place) -> Match | None:
         """What is there, looked at; None when `--exclude` keeps it out."""
@@ -196,7 +199,7 @@ class Selector:
 
     def _missing(self, shown: str) -> NotFound:
         """The error, with what may have been meant."""
-        text = _not_found(shown)
+        text = self._not_found(shown)
         place = locate(self._tree.root, os.fsencode(shown))
         if place.exists:
             if self._is_ignored(place):
@@ -204,6 +207,13 @@ class Selector:
             return NotFound(text)
         near = self._near(place)
         return NotFound(f'{text}; did you mean "{near}"?' if near else text)
+
+    def _not_found(self, path: str) -> str:
+        shown = path[:300].encode("utf-8", "backslashreplace").decode(errors="replace")
+        return (
+            f"{self._verb} failed: file not found in build context or excluded by .dockerignore: "
+            f"stat {shown}: file does not exist"
+        )
 
     def _near(self, place: Place) -> str:
         import difflib  # needed for errors only
@@ -250,11 +260,3 @@ def _split(path: str) -> tuple[str, list[str]]:
         if has_wildcards(part):
             return "/".join(parts[:position]), parts[position:]
     return path, []
-
-
-def _not_found(path: str) -> str:
-    shown = path[:300].encode("utf-8", "backslashreplace").decode(errors="replace")
-    return (
-        "COPY failed: file not found in build context or excluded by .dockerignore: "
-        f"stat {shown}: file does not exist"
-    )
