@@ -24,7 +24,7 @@ from carboy.store.archiveout import Sink
 
 PATIENCE = 600.0
 """Seconds that a client has for its next request."""
-_MOST = 256
+_MOST = 64
 
 
 class Export(Protocol):
