@@ -24,6 +24,11 @@ class Cancellation:
         """Whether to stop."""
         return bool(self._reason)
 
+    @property
+    def reason(self) -> str:
+        """Why, for people."""
+        return self._reason
+
     def cancel(self, reason: str) -> None:
         """Ask everything to stop; `reason` is for people.  Only the first one counts."""
         with self._lock:

@@ -140,6 +140,12 @@ class Intake:
         """Stop copying and hashing: what is there is of no use."""
         self._stop(error)
 
+    def abort(self, error: BaseException) -> None:
+        """Have whoever copies or waits raise `error` soon; from any thread, waits for nothing."""
+        with self._changed:
+            self._failure = self._failure or error
+            self._changed.notify_all()
+
     def _stop(self, error: BaseException | None) -> None:
         with self._changed:
             self._failure = self._failure or error
@@ -170,7 +176,7 @@ class Intake:
 
     def _wait(self, size: int) -> None:
         with self._changed:
-            while self.size < size and not self._ended:
+            while self.size < size and not self._ended and self._failure is None:
                 self._changed.wait()
             if self._failure is not None:
                 raise self._failure
