@@ -28,9 +28,7 @@ from carboy.api.reply import Hijack, Reply, Streamed
 from carboy.errors import InvalidArgument, Unsupported
 from carboy.formats.httprequest import Request, parse_request
 
-_MAY_HIJACK = re.compile(
-    rb"POST (?:/v[0-9.]+)?/(?:containers/[^/? ]+/attach|exec/[^/? ]+/start|session)[? ]"
-)
+_MAY_HIJACK = re.compile(rb"POST (?:/v[0-9.]+)?/(?:containers/[^/? ]+/attach|exec/[^/? ]+/start|session)[? ]")
 
 _LONGEST_LINE = 16 * 1024
 """A request line that is longer goes to aiohttp, which refuses it."""

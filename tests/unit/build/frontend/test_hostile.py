@@ -12,7 +12,7 @@ from carboy.build.graph import Files, Graph
 from carboy.errors import CarboyError, InvalidArgument
 from carboy.formats.dockerfile.source import DockerfileError
 from carboy.formats.dockerfile.stages import read_document
-from fuzz import fuzz_build
+from fuzz import fuzz_frontend
 from support.graphs import BaseOptions, CaseOptions, FakeBases, config_text, graph_text
 from unit.build.frontend.test_golden import CASES, NAMES, read_case
 
@@ -131,14 +131,14 @@ def test_credentials_of_addresses_are_only_where_they_are_needed() -> None:
 
 
 def test_damaged_files_and_triggers_give_our_errors_only() -> None:
-    assert fuzz_build.main(3, 4) > 100
+    assert fuzz_frontend.main(3, 4) > 100
 
 
 @pytest.mark.parametrize("case", [name for name in NAMES if (CASES / name / "graph.txt").exists()])
 def test_every_graph_is_sound(case: str) -> None:
     text, options = read_case(CASES / case)
     graph = draw(read_document(text), options.request(), FakeBases(options))
-    fuzz_build.check(graph)
+    fuzz_frontend.check(graph)
     needed = {target.vertex for target in graph.targets}
     for vertex in reversed(graph.vertices):
         if vertex.index in needed:
