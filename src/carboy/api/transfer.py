@@ -126,6 +126,8 @@ class Outbox:
 
     def write(self, data: bytes | memoryview, /) -> None:
         """Take all of `data`, waiting for a slow client; raises Cancelled when it went away."""
+        if not len(data):
+            return  # nothing at all would be taken for the end
         with self._condition:
             while self._held >= CAPACITY and not self._closed:
                 self._condition.wait()
@@ -139,7 +141,8 @@ class Outbox:
 
     def end(self) -> None:
         """The thread has written everything."""
-        self._ended = True
+        with self._condition:
+            self._ended = True
         self._wake()
 
     def close(self) -> None:
@@ -154,12 +157,12 @@ class Outbox:
             self._more.clear()
             with self._condition:
                 chunks, self._chunks = self._chunks, []
+                # Looked at together: an end that is seen later may come after further chunks.
+                ended = self._ended
                 self._held = 0
                 self._condition.notify_all()
-            if chunks:
+            if chunks or ended:
                 return b"".join(chunks)
-            if self._ended:
-                return b""
             await self._more.wait()
 
     def _wake(self) -> None:
