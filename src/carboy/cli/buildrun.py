@@ -37,6 +37,16 @@ if TYPE_CHECKING:
 TRACE = "carboy.trace"
 _NOT_THERE = (404, 405)
 _NOT_HERE = 501
+_DISTRUST = (
+    "certificate verify failed",
+    "certificate verification failed",
+    "self-signed certificate",
+    "self signed certificate",
+    "unable to get local issuer certificate",
+    "certificate is not trusted",
+    "certificate signed by unknown authority",
+    "unable to find valid certification path",
+)
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "ftp_proxy", "all_proxy")
 
 
@@ -65,13 +75,16 @@ def build(session: Session, parsed: Parsed) -> int:
     display = _display(show)
     try:
         work.build(display)
+    except KeyboardInterrupt:
+        display.interrupted()
+        raise
     finally:
         display.close()
         work.close()
     if not display.failure and not display.result:
         display.failure = {"Text": "the daemon's answer ended before the build did: see its log"}
     if display.failure:
-        return _failed(session, display, show)
+        return _failed(session, display, show, trusting=parsed.flag("host-ca"))
     work.receive()
     work.finish(display)
     _summary(session, parsed, display, show)
@@ -92,7 +105,6 @@ class _Work:
         self._parsed = parsed
         self._query = query
         self._outputs = outputs
-        self._cache_descriptors: list[int] = []
         self.given = buildcontext.Given()
         self.id = ""
 
@@ -263,7 +275,7 @@ def _take(message: Json, display: Display) -> None:
         display.failure = {"Text": error}
 
 
-def _failed(session: Session, display: Display, show: str) -> int:
+def _failed(session: Session, display: Display, show: str, *, trusting: bool) -> int:
     """What the step printed, where it stands, and why: as docker's."""
     failure, lines = display.failure, []
     step = display.failed_step
@@ -273,7 +285,16 @@ def _failed(session: Session, display: Display, show: str) -> int:
         lines.append(excerpt)
     if show != "rawjson" and lines:
         session.warn(for_people(2, "\n".join(lines)))
-    raise BuildFailed(document.text(failure, "Text") or "the build failed")
+    text = document.text(failure, "Text") or "the build failed"
+    if step is not None and not trusting and _distrusts(step.tail):
+        text += "\nIt did not trust a certificate: --host-ca lets steps trust what this machine trusts"
+    raise BuildFailed(text)
+
+
+def _distrusts(lines: list[str]) -> bool:
+    """Whether a program refused a certificate: what OpenSSL, GnuTLS, Go, Java and Node say then."""
+    text = "\n".join(lines).lower()
+    return any(words in text for words in _DISTRUST)
 
 
 class BuildFailed(CarboyError):

@@ -17,6 +17,8 @@ import time
 from carboy.cli import paint, terminal
 from carboy.cli.buildshow import Display, without_colours
 from carboy.cli.session import write_all
+from carboy.cli.table import cut
+from carboy.cli.table import width as columns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class Screen(Display):
     def tick(self) -> None:
         """Draw, if it is time to."""
         now = time.monotonic()
-        if now - self._drawn >= INTERVAL and now - self._began >= INTERVAL:
+        if now - self._drawn >= self.interval and now - self._began >= self.interval:
             self._draw(now)
 
     def started(self, step: Step) -> None:
@@ -62,6 +64,12 @@ class Screen(Display):
         """It goes by."""
         mark, colour = ("\N{HEAVY BALLOT X}", paint.RED) if error else ("\N{HEAVY CHECK MARK}", "")
         self._end(step, f"{step.seconds:.1f}s", colour, mark)
+
+    def interrupted(self) -> None:
+        """What ran goes by."""
+        for step in self.running:
+            self._end(step, "canceled", paint.YELLOW, "\N{HEAVY BALLOT X}")
+            step.state = "canceled"
 
     def printed(self, step: Step, lines: list[str], seconds: float) -> None:
         """The last lines are in `tail`."""
@@ -100,9 +108,8 @@ class Screen(Display):
 
     def _running(self, now: float) -> list[str]:
         height, width = terminal.size(2) or (24, 80)
-        steps = [step for step in self.steps.values() if step.state == "running"]
         rows: list[str] = []
-        for step in steps:
+        for step in self.running:
             seconds = now - self._clocks.get(step.number, now)
             rows.append(
                 self._paint(
@@ -111,11 +118,11 @@ class Screen(Display):
                 )
             )
             lines = [step.doing] if step.doing and not step.tail else step.tail[-_LINES:]
-            shown = [f"     {without_colours(line)}"[: width - 1] for line in lines]
+            shown = [cut(f"     {without_colours(line)}", width - 1) for line in lines]
             rows += [self._paint(line, paint.DIM) for line in shown]
         done, cached = self.counts
         status = f" {done} of {len(self.counted)} steps, {cached} from cache, {now - self._began:.1f} s"
-        rows.append(status[: width - 1])
+        rows.append(cut(status, width - 1))
         return rows[-max(height - 2, 1) :]
 
     def _width(self) -> int:
@@ -127,9 +134,8 @@ class Screen(Display):
 
 def _row(left: str, right: str, width: int) -> str:
     room = max(width - len(right) - 2, 10)
-    if len(left) > room:
-        left = left[: room - 1] + "\N{HORIZONTAL ELLIPSIS}"
-    return left.ljust(room) + " " + right
+    left = cut(left, room, "\N{HORIZONTAL ELLIPSIS}")
+    return left + " " * (room - columns(left)) + " " + right
 
 
 def usable() -> bool:

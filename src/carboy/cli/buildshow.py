@@ -69,8 +69,9 @@ class Display:
         elif kind == "result":
             self.result = trace
         elif kind == "warning":
-            self.warnings.append(document.text(trace, "Text"))
-            self.warned(self._step(trace), document.text(trace, "Text"))
+            text = document.text(trace, "Text").removeprefix("[Warning] ")
+            self.warnings.append(text)
+            self.warned(self._step(trace), text)
         else:
             self._of_step(kind, self._step(trace), trace)
 
@@ -156,8 +157,16 @@ class Display:
         found = [step for step in self.steps.values() if step.state == "failed"]
         return min(found, key=lambda step: step.number) if found else None
 
+    @property
+    def running(self) -> list[Step]:
+        """The steps that run now."""
+        return [step for step in self.steps.values() if step.state == "running"]
+
     def tick(self) -> None:
         """Time has passed."""
+
+    def interrupted(self) -> None:
+        """The user does not want to wait for the end."""
 
     def started(self, step: Step) -> None: ...
 
@@ -190,7 +199,6 @@ class Plain(Display):
     def __init__(self) -> None:
         super().__init__()
         self._current: Step | None = None
-        self._written = False
 
     def started(self, step: Step) -> None:
         """Its name; beside another step only once it says something."""
@@ -218,6 +226,12 @@ class Plain(Display):
         """DONE and seconds, or ERROR and why."""
         self._head(step)
         self._end(step, f"ERROR: {error}" if error else f"DONE {step.seconds:.1f}s")
+
+    def interrupted(self) -> None:
+        """CANCELED, as BuildKit says it."""
+        for step in self.running:
+            self._head(step)
+            self._end(step, "CANCELED")
 
     def warned(self, step: Step, text: str) -> None:
         """A line of its own."""

@@ -132,6 +132,21 @@ def width(text: str) -> int:
     return sum(0 if combining(one) else 2 if east_asian_width(one) in "WF" else 1 for one in text)
 
 
+def cut(text: str, columns: int, end: str = "") -> str:
+    """As much of a text as fits in so many columns of a terminal; `end` stands for what was cut off."""
+    if len(text) * 2 <= columns or width(text) <= columns:
+        return text
+    room = max(columns - width(end), 0)
+    if text.isascii():
+        return text[:room] + end
+    used = 0
+    for index, one in enumerate(text):
+        used += width(one)
+        if used > room:
+            return text[:index] + end
+    return text
+
+
 def filters(items: list[str]) -> tuple[tuple[str, str], ...]:
     """--filter values as the query parameter of the API."""
     if not items:

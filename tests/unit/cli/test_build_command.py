@@ -179,6 +179,18 @@ def test_a_failed_step_is_shown(run: Callable[..., tuple[int, str, str]], server
     assert not Path("id").exists()
 
 
+@pytest.mark.parametrize("flag", ["--host-ca", "--host-ca=false"])
+def test_a_certificate_that_was_not_trusted_has_a_remedy(
+    run: Callable[..., tuple[int, str, str]], server: FakeServer, flag: str
+) -> None:
+    said = b"ssl.SSLError: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed\n"
+    output = {"Kind": "output", "Vertex": 2, "Time": 0.4, "Data": base64.b64encode(said).decode()}
+    answer(server, [*BAD[:6], output, *BAD[-2:]])
+    code, _, err = run("-q", flag, ".")
+    assert code == 1
+    assert ("--host-ca lets steps trust" in err) == flag.endswith("false")
+
+
 def test_an_error_without_traces_is_one(run: Callable[..., tuple[int, str, str]], server: FakeServer) -> None:
     answer(server, [], "no space left on device")
     code, _out, err = run(".")

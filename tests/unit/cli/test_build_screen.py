@@ -1,0 +1,108 @@
+"""How a build is drawn on a terminal: what fits, what was cut off, what is left after an interruption."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+import pytest
+
+from carboy.cli import buildscreen, buildshow, table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WIDE = "日本語" * 40
+CUT = "…"
+STEPS = {
+    "Kind": "vertices",
+    "Vertices": [
+        {"Index": 0, "Name": "[1/2] FROM debian:12"},
+        {"Index": 1, "Name": f"[2/2] RUN echo {WIDE}"},
+    ],
+}
+STARTED = {"Kind": "started", "Vertex": 1, "Time": 0.0}
+OUTPUT = {
+    "Kind": "output",
+    "Vertex": 1,
+    "Time": 0.1,
+    "Data": base64.b64encode(f"{WIDE}\nplain {'x' * 200}\n".encode()).decode(),
+}
+
+
+class Impatient(buildscreen.Screen):
+    """Draws at once."""
+
+    interval = 0.0
+
+
+@pytest.fixture
+def drawn(capfd: pytest.CaptureFixture[str]) -> Callable[[], list[str]]:
+    """The lines drawn since the last time, without escape sequences."""
+
+    def lines() -> list[str]:
+        return [buildshow.without_colours(line) for line in capfd.readouterr().err.split("\n")]
+
+    return lines
+
+
+@pytest.fixture
+def screen() -> buildscreen.Screen:
+    shown = Impatient()
+    shown.take(STEPS)
+    return shown
+
+
+def test_no_line_is_wider_than_the_terminal(
+    screen: buildscreen.Screen, drawn: Callable[[], list[str]]
+) -> None:
+    screen.take(STARTED)
+    screen.take(OUTPUT)
+    screen.take({"Kind": "finished", "Vertex": 1, "Time": 1.0, "Seconds": 1.0})
+    screen.close()
+    lines = drawn()
+    assert any("日本語" in line for line in lines)
+    assert any("xxx" in line for line in lines)
+    assert max(table.width(line) for line in lines) <= 80
+
+
+def test_what_ran_at_an_interruption_stays_visible(
+    screen: buildscreen.Screen, drawn: Callable[[], list[str]]
+) -> None:
+    screen.take(STARTED)
+    drawn()
+    screen.interrupted()
+    screen.close()
+    last = [line for line in drawn() if line.strip()]
+    assert any("[2/2] RUN echo" in line and line.endswith("canceled") for line in last)
+    assert not any("steps" in line for line in last[-1:])
+
+
+def test_plain_says_what_was_interrupted(drawn: Callable[[], list[str]]) -> None:
+    plain = buildshow.Plain()
+    plain.take(STEPS)
+    plain.take({**STARTED, "Vertex": 0})
+    plain.interrupted()
+    assert drawn() == ["#1 [1/2] FROM debian:12", "#1 CANCELED", "", ""]
+
+
+def test_a_warning_says_so_once(drawn: Callable[[], list[str]]) -> None:
+    plain = buildshow.Plain()
+    plain.take({"Kind": "warning", "Text": "[Warning] One or more build-args [V] were not consumed"})
+    assert drawn() == ["WARNING: One or more build-args [V] were not consumed", ""]
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "expected"),
+    [
+        ("short", 5, "short"),
+        ("too long", 5, "too " + CUT),
+        ("日本語", 6, "日本語"),
+        ("日本語日本語", 6, "日本" + CUT),
+        ("e\u0301e\u0301", 2, "e\u0301e\u0301"),
+        ("", 0, ""),
+        ("abc", 0, CUT),
+    ],
+)
+def test_texts_are_cut_by_columns(text: str, columns: int, expected: str) -> None:
+    assert table.cut(text, columns, CUT) == expected
