@@ -78,6 +78,8 @@ def phases(traces: bytes, wall: float) -> dict[str, float]:
                 last = trace.get("Time", 0.0)
             case "result":
                 seconds = trace.get("Seconds", 0.0)
+            case _:
+                pass
     return {**found, "after_steps": max(seconds - last, 0.0), "client": wall - seconds}
 
 

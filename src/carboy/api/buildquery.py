@@ -41,7 +41,6 @@ def read_build_query(query: Query) -> BuildQuery:
         quiet=query.boolean("q"),
         no_cache=query.boolean("nocache"),
         pull=query.boolean("pull"),
-        keep_failed=not (query.boolean("rm", default=True) or query.boolean("forcerm")),
         arguments=_arguments(query),
         labels=_json(query, "labels", dict[str, str]),
         cache_from=tuple(_json(query, "cachefrom", list[str])),

@@ -134,10 +134,6 @@ class OfferedCache:
         self._cache.release([key])
         return True
 
-    def take_all(self) -> int:
-        """Bring everything; how many entries there were."""
-        return sum(self.bring(key) for key in self._entries)
-
     def fetch(self, diff_id: Digest) -> bool:  # noqa: ARG002 - others know where to look
         """Get a layer that is not in the store; False: it cannot be had."""
         return False

@@ -35,11 +35,6 @@ class TreeEntry:
     name: bytes
     id: bytes
 
-    @property
-    def order(self) -> bytes:
-        """What git sorts by: a directory as if its name ended with a slash."""
-        return self.name + b"/" if self.mode == DIRECTORY else self.name
-
 
 @dataclass(frozen=True, slots=True)
 class Commit:

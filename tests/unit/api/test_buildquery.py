@@ -71,7 +71,6 @@ def test_everything_as_docker_sends_it() -> None:
         quiet=True,
         no_cache=True,
         pull=True,
-        keep_failed=True,
         arguments={"A": "1"},
         labels={"l": "v"},
         cache_from=("one", "two"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from carboy.errors import Corrupt
-from carboy.formats.gitobjects import is_git_directory, parse_commit, parse_tag, parse_tree
+from carboy.formats.gitobjects import DIRECTORY, is_git_directory, parse_commit, parse_tag, parse_tree
 
 ID = bytes(range(20))
 HEX = ID.hex().encode()
@@ -25,7 +25,7 @@ def entry(name: bytes, mode: bytes = b"100644") -> bytes:
 def test_a_tree_is_read() -> None:
     [one, two, three] = parse_tree(entry(b"a") + entry(b"d", b"40000") + entry(b"x", b"100664"))
     assert (one.name, oct(one.mode), one.id) == (b"a", "0o100644", ID)
-    assert two.order == b"d/"
+    assert (two.name, two.mode) == (b"d", DIRECTORY)
     assert oct(three.mode) == "0o100644"
 
 

@@ -11,8 +11,6 @@ Bytes are base64 in JSON, as msgspec writes them.
 import msgspec
 from msgspec import UNSET, UnsetType, field
 
-from carboy.errors import InvalidArgument
-from carboy.formats.dockerapi.progress import ErrorDetail
 from carboy.formats.dockerapi.wire import Document
 
 TRACE_ID = "carboy.trace"
@@ -31,7 +29,6 @@ class BuildQuery(msgspec.Struct, frozen=True, kw_only=True):
     quiet: bool = False
     no_cache: bool = False
     pull: bool = False
-    keep_failed: bool = False
     arguments: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     cache_from: tuple[str, ...] = ()
@@ -212,26 +209,3 @@ class TraceMessage(Document, kw_only=True, rename="camel"):
 
     id: str = TRACE_ID
     aux: Trace
-
-
-class BuildMessage(Document, kw_only=True, rename="camel", omit_defaults=True):
-    """Any message of the stream, for clients that know Trace."""
-
-    id: str = ""
-    stream: str = ""
-    error: str = ""
-    error_detail: ErrorDetail | UnsetType = UNSET
-
-
-_TRACE = b'{"id":"' + TRACE_ID.encode() + b'",'
-_decoder = msgspec.json.Decoder(TraceMessage)
-
-
-def trace_of(unsafe_message: bytes) -> Trace | None:
-    """The Trace in a line of the stream; None when it is another message."""
-    if not unsafe_message.startswith(_TRACE):
-        return None
-    try:
-        return _decoder.decode(unsafe_message).aux
-    except msgspec.DecodeError as error:
-        raise InvalidArgument(f"the daemon sent a trace that cannot be read: {error}") from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
+
 from carboy.build.executor import StepFailed
 from carboy.build.graph import Context, Files, FileSource, Graph, Scratch, Vertex
 from carboy.build.solver import StepError
@@ -12,7 +14,7 @@ from carboy.engine.building.failures import excerpt, failure_of
 from carboy.engine.building.messages import Classic, Outcome, Outlet
 from carboy.engine.building.traces import Tracer
 from carboy.errors import Cancelled, Internal
-from carboy.formats.dockerapi.build import TraceImage, trace_of
+from carboy.formats.dockerapi.build import TRACE_ID, TraceImage, TraceMessage
 from carboy.formats.dockerfile.source import DockerfileError, Span
 from support.building import image, run, target
 
@@ -143,7 +145,9 @@ def test_traces_tell_everything() -> None:
     tracer.cached(plan.vertices[2])
     tracer.succeeded(Outcome([TraceImage(id=ID)], [], 1.5, "record"))
     tracer.failed(failure_of(DockerfileError("no", (Span(2, 0, 3),)), "FROM a\nODD\n"))
-    traces = [trace for line in wire.data.splitlines() if (trace := trace_of(line)) is not None]
+    messages = [msgspec.json.decode(line, type=TraceMessage) for line in wire.data.splitlines()]
+    assert {message.id for message in messages} == {TRACE_ID}
+    traces = [message.aux for message in messages]
     kinds = str.split(
         "vertices warning started explained output progress warning finished cached result failed"
     )
@@ -152,7 +156,6 @@ def test_traces_tell_everything() -> None:
     assert traces[4].vertex == 1
     assert traces[-1].line == 2
     assert "   2 | >>> ODD" in traces[-1].excerpt
-    assert trace_of(b'{"stream":"carboy.trace"}') is None
 
 
 def test_failures_have_words_lines_and_codes() -> None:
