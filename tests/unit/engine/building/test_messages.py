@@ -145,9 +145,8 @@ def test_traces_tell_everything() -> None:
     tracer.cached(plan.vertices[2])
     tracer.succeeded(Outcome([TraceImage(id=ID)], [], 1.5, "record"))
     tracer.failed(failure_of(DockerfileError("no", (Span(2, 0, 3),)), "FROM a\nODD\n"))
-    messages = [msgspec.json.decode(line, type=TraceMessage) for line in wire.data.splitlines()]
-    assert {message.id for message in messages} == {TRACE_ID}
-    traces = [message.aux for message in messages]
+    lines = [line for line in wire.data.splitlines() if json.loads(line).get("id") == TRACE_ID]
+    traces = [msgspec.json.decode(line, type=TraceMessage).aux for line in lines]
     kinds = str.split(
         "vertices warning started explained output progress warning finished cached result failed"
     )
