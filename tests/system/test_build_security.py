@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import socket
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.archives import make_tar
-from support.buildclient import plain
-from support.daemon import Daemon, Unix, daemon, own_daemon
+from support.archives import Members, make_tar
+from support.buildclient import Built, begin, build, plain
+from support.daemon import IMAGE, Daemon, RequestError, Unix, daemon, own_daemon
 
 __all__ = ["daemon", "own_daemon"]
 
@@ -117,8 +119,8 @@ def test_a_pipe_that_is_slow_is_a_context(daemon: Daemon) -> None:
     reading, writing = os.pipe()
 
     def feed() -> None:
-        for begin in range(0, len(EMPTY), 4000):
-            os.write(writing, EMPTY[begin : begin + 4000])
+        for position in range(0, len(EMPTY), 4000):
+            os.write(writing, EMPTY[position : position + 4000])
             time.sleep(0.05)
         os.close(writing)
 
@@ -131,3 +133,172 @@ def test_a_pipe_that_is_slow_is_a_context(daemon: Daemon) -> None:
         os.close(reading)
     assert status == 200
     assert "Successfully built" in text
+
+
+# Dockerfiles and contexts that ask for what is not theirs
+
+
+def refused(daemon: Daemon, members: Members | str, *, begun: dict[str, Any] | None = None) -> str:
+    """Why a build failed; it has to."""
+    if begun is not None:
+        options = {"Dockerfile": members.encode(), "Empty": True} if isinstance(members, str) else {}
+        built = build(daemon, b"", build=begin(daemon, **options, **begun))
+    else:
+        try:
+            built = build(daemon, members)
+        except RequestError as error:
+            return error.message
+    assert built.error, built.text
+    return built.error
+
+
+@pytest.mark.parametrize(
+    ("instruction", "words"),
+    [
+        ("--network=host", "network.host"),
+        ("--security=insecure", "security.insecure"),
+        ("--mount=type=bind,target=/m,bind-propagation=rslave,suid", "bind-propagation"),
+        ("--mount=type=bind,target=/m,propagation=shared", "propagation"),
+        ("--mount=type=bind,target=/m,source=../../etc", ""),
+        ("--mount=type=tmpfs,target=/m,size=64m,exec", ""),
+        ("--device=/dev/mem", ""),
+    ],
+)
+def test_a_dockerfile_gets_no_rights(daemon: Daemon, instruction: str, words: str) -> None:
+    """buildkit 2024-23653, buildah 2024-9407: privileges, options and sources that nobody allowed."""
+    text = f"FROM scratch AS other\nFROM {IMAGE}\nRUN {instruction} echo it-ran; ls /m\n"
+    for begun in (None, {}):
+        error = refused(daemon, text, begun=begun)
+        assert words in error
+        assert "it-ran" not in error.replace("echo it-ran", "")
+        assert "shadow" not in error
+
+
+def test_the_seed_of_a_cache_stays_in_its_stage(daemon: Daemon) -> None:
+    """buildah 2024-9675, 11218: a source that climbs stays below the stage's root."""
+    for source in ("../../../../etc", "/../etc", "a/../../../etc"):
+        mount = f"--mount=type=cache,target=/m,from=other,source={source},id=../../{source}"
+        built = build(
+            daemon, f"FROM scratch AS other\nFROM {IMAGE}\nRUN {mount} ls -a /m; echo bad > /m/bad\n"
+        )
+        assert "shadow" not in built.text
+    assert not os.path.exists("/etc/bad")
+
+
+def test_the_network_is_what_was_said(daemon: Daemon) -> None:
+    text = f"FROM {IMAGE}\nRUN --network=none ls /sys/class/net; cat /proc/net/route | wc -l\n"
+    built = build(daemon, text, nocache=1)
+    assert "eth0" not in built.text
+    assert "lo\n" in built.text
+    host = f"FROM {IMAGE}\nRUN --network=host readlink /proc/self/ns/net\n"
+    allowed = build(
+        daemon, b"", build=begin(daemon, Dockerfile=host.encode(), Empty=True, Allow=["network.host"])
+    )
+    assert not allowed.error
+    assert os.readlink("/proc/self/ns/net").encode() in output_of(allowed)
+
+
+def output_of(built: Built) -> bytes:
+    return b"".join(base64.b64decode(one["Data"]) for one in built.traces if one["Kind"] == "output")
+
+
+@pytest.mark.parametrize("source", ["link", "deep/link", "link/shadow"])
+def test_links_in_a_context_lead_nowhere(daemon: Daemon, tmp_path: Path, source: str) -> None:
+    """buildah 2024-1753: the source of a bind, or of COPY, is a link to the host's files."""
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "victim/shadow").write_text("of the host")
+    members: Members = {
+        "link": ("->", str(tmp_path / "victim")),
+        "deep/link": ("->", "../../../../../../.." + str(tmp_path / "victim")),
+    }
+    for step in (
+        f"RUN --mount=type=bind,source={source},target=/m,rw cat /m /m/shadow; echo bad > /m/new; true",
+        f"COPY {source} /m/\nRUN cat /m/shadow /m/*; echo bad > /m/link; echo bad > /m/link/new; true",
+        f"ADD {source} /m\nRUN cat /m/shadow /m; echo bad > /m/new; true",
+    ):
+        try:
+            built = build(daemon, {"Dockerfile": f"FROM {IMAGE}\n{step}\n".encode(), **members})
+        except RequestError:
+            continue
+        assert "of the host" not in built.text
+    assert sorted(os.listdir(tmp_path / "victim")) == ["shadow"]
+    assert (tmp_path / "victim/shadow").read_text() == "of the host"
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", ".dockerignore", "Dockerfile.dockerignore"])
+def test_what_the_builder_reads_is_no_link_to_the_host(daemon: Daemon, tmp_path: Path, name: str) -> None:
+    """buildah 2026-44517, for what is read before any step."""
+    (tmp_path / "secret").write_text("UNKNOWN-INSTRUCTION-of-the-host\n")
+    for target in (str(tmp_path / "secret"), "../../../../../../../.." + str(tmp_path / "secret")):
+        members: Members = {"Dockerfile": b"FROM scratch\nCOPY . /\n", name: ("->", target)}
+        try:
+            told = json.dumps(build(daemon, members).messages)
+        except RequestError as error:
+            told = error.message
+        assert "of-the-host" not in told
+
+
+def test_targets_that_are_links_to_the_host(daemon: Daemon, tmp_path: Path) -> None:
+    """buildkit 2024-23652: making and removing a mount's place reaches the host through no link."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "kept").write_text("")
+    members: Members = {"l": ("->", str(victim)), "empty": ("->", str(victim / "none"))}
+    for target in ("/l", "/l/kept", "/l/new", "/empty"):
+        for kind in ("cache", "tmpfs", "bind,source=l,from=links", "secret,id=s"):
+            text = (
+                f"FROM scratch AS links\nCOPY l empty /\nFROM {IMAGE}\nCOPY l empty /\n"
+                f"RUN --mount=type={kind},target={target} rm -rf /l/* /l; true\n"
+            )
+            build(daemon, {"Dockerfile": text.encode(), **members})
+    assert os.listdir(victim) == ["kept"]
+
+
+def test_secrets_are_nowhere(own_daemon: Daemon, tmp_path: Path) -> None:
+    """Not below the daemon's root, not in its log, not in what it tells of images and builds."""
+    daemon = own_daemon
+    marker, token = "m4rk3r-of-the-secret", "t0k3n-of-the-address"
+    text = (
+        f"FROM {IMAGE}\nARG TOKEN\n"
+        "RUN --mount=type=secret,id=s cat /run/secrets/s | wc -c > /size\n"
+        'RUN --mount=type=secret,id=s,env=S test -n "$S"\n'
+        "RUN --mount=type=secret,id=s,target=/etc/deep/file,mode=0400 test -s /etc/deep/file; false\n"
+    )
+    for _ in range(2):
+        announced = begin(
+            daemon,
+            Dockerfile=text.encode(),
+            Empty=True,
+            Secrets={"s": marker.encode()},
+            Proxies={"HTTP_PROXY": f"http://user:{token}@127.0.0.1:9"},
+            Explain=True,
+        )
+        built = build(daemon, b"", build=announced, remote=f"http://user:{token}@127.0.0.1:9/x.git")
+        assert built.error
+    built = build(
+        daemon,
+        b"",
+        build=begin(
+            daemon,
+            Dockerfile=text.replace("; false", "").encode(),
+            Empty=True,
+            Secrets={"s": marker.encode()},
+        ),
+        t="with-secret",
+    )
+    with suppress(RequestError):
+        build(daemon, b"", remote=f"http://user:{token}@127.0.0.1:9/x.tar")
+    build(daemon, f"FROM {IMAGE}\nADD http://user:{token}@127.0.0.1:9/x /x\n")
+    told = json.dumps([daemon.get("/images/with-secret/json"), daemon.get("/images/with-secret/history")])
+    told += json.dumps([daemon.get("/system/df"), built.messages]) + daemon.log()
+    assert marker not in told
+    assert token not in told
+    assert daemon.stop() == 0
+    found = []
+    for place, _, names in os.walk(daemon.home):
+        for name in names:
+            path = Path(place, name)
+            if path.is_file() and not path.is_symlink():
+                data = path.read_bytes()
+                found += [(str(path), each) for each in (marker, token) if each.encode() in data]
+    assert not found
