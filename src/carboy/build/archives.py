@@ -14,7 +14,7 @@ from contextlib import ExitStack
 
 from carboy.build.hashcache import STAMP, stamp_of
 from carboy.build.layerwriter import Item, Origin, directory
-from carboy.build.places import FILE, Opener, is_whiteout
+from carboy.build.places import FILE, Opener, is_whiteout, opened
 from carboy.build.scan import changed, open_file
 from carboy.errors import CarboyError, Corrupt, Malformed
 from carboy.formats.compression import Compression, Decompressor, detect
@@ -29,6 +29,7 @@ from carboy.formats.tar import (
     keep_xattrs,
     scan,
 )
+from carboy.store.content import write_all
 
 _PIECE = 1 << 20
 _MAX_LINKS = 40
@@ -37,7 +38,7 @@ _MAX_DEPTH = 256
 
 def is_archive(root: int, place: bytes) -> bool:
     """Whether the file at `place` is a tar, perhaps compressed."""
-    with _reading(root, place) as fd:
+    with opened(root, place, FILE) as fd:
         try:
             decompressor = Decompressor(lambda size: os.read(fd, size))
             return next(scan(ForwardReader(decompressor.read)), None) is not None
@@ -65,9 +66,7 @@ def open_plain(origin: Origin, archive: Item, ingest: str, stack: ExitStack) -> 
     decompressor = Decompressor(lambda size: os.read(fd, size))
     try:
         while data := decompressor.read(_PIECE):
-            view = memoryview(data)
-            while view:
-                view = view[os.write(plain, view) :]
+            write_all(plain, data, f'unpack "/{_text(archive.place)}"')
     except Corrupt as error:
         raise Malformed(f'cannot unpack "/{_text(archive.place)}": {error}') from error
     if origin.is_local and stamp_of(os.fstat(fd)) != archive.record[: STAMP.size]:
@@ -268,24 +267,6 @@ def _parts(unsafe_path: bytes) -> list[bytes]:
     if b".." in parts:
         raise Malformed(f'"{_text(unsafe_path)}" in an archive climbs with ".."')
     return parts
-
-
-class _reading:  # noqa: N801 - used as a function
-    """A file of a tree, open to read."""
-
-    def __init__(self, root: int, place: bytes) -> None:
-        head, _, name = place.rpartition(b"/")
-        opener = Opener(root)
-        try:
-            self._fd = os.open(name, FILE, dir_fd=opener.directory(head))
-        finally:
-            opener.close()
-
-    def __enter__(self) -> int:
-        return self._fd
-
-    def __exit__(self, *_error: object) -> None:
-        os.close(self._fd)
 
 
 def _text(path: bytes) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from carboy.errors import InvalidArgument
@@ -200,6 +202,21 @@ class Opener:
     def _shorten(self, depth: int) -> None:
         while len(self._way) > depth:
             os.close(self._way.pop()[1])
+
+
+@contextmanager
+def opened(root: int, path: bytes, flags: int) -> Iterator[int]:
+    """A descriptor of its own of what is at `path` below `root`: reading it moves nobody else's position."""
+    head, _, name = path.rpartition(b"/")
+    opener = Opener(root)
+    try:
+        descriptor = os.open(name or b".", flags, dir_fd=opener.directory(head))
+    finally:
+        opener.close()
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -47,6 +47,15 @@ def remove(dir_fd: int, name: str | bytes) -> None:
     os.rmdir(encoded, dir_fd=dir_fd)
 
 
+def remove_in(directory: str, name: str | bytes) -> None:
+    """Remove `name` in the directory at a path of ours, as `remove`."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        remove(fd, name)
+    finally:
+        os.close(fd)
+
+
 def _open_directory(dir_fd: int, name: bytes) -> int:
     try:
         fd = openat2(dir_fd, name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, resolve=_RESOLVE)

@@ -194,11 +194,7 @@ class Container:
 
     def remove(self) -> None:
         """Give the id back."""
-        fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            tree.remove(fd, self.container_id)
-        finally:
-            os.close(fd)
+        tree.remove_in(self.root, self.container_id)
 
 
 def containers(root: str) -> list[Container]:

@@ -45,6 +45,16 @@ def storage_error(error: OSError, what: str) -> Unavailable:
     return Unavailable(f"cannot {what}: {error.strerror or error}")
 
 
+def write_all(descriptor: int, data: bytes, what: str) -> None:
+    """Write everything to a file of the store; Unavailable, with `what` was tried, when the disk refuses."""
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(descriptor, view) :]
+    except OSError as error:
+        raise storage_error(error, what) from error
+
+
 class ContentStore:
     """Blobs under `blobs`, unfinished ones under `ingest`: two directories on one filesystem."""
 

@@ -158,7 +158,7 @@ class _Layers:
                 return self._commit(intake, expected, members)
         finally:
             if os.path.isdir(intake.path):
-                _remove_directory(self._paths.ingest, os.path.basename(intake.path))
+                linux_tree.remove_in(self._paths.ingest, os.path.basename(intake.path))
 
     def _commit(self, intake: Intake, expected: Digest | None, members: Iterable[TarEntry] | None) -> Layer:
         self._step("writing")
@@ -193,7 +193,7 @@ class _Layers:
         try:
             intake.give_up(error)
         finally:
-            _remove_directory(self._paths.ingest, os.path.basename(intake.path))
+            linux_tree.remove_in(self._paths.ingest, os.path.basename(intake.path))
 
     def implied(self, diff_id: Digest) -> list[bytes]:
         """Paths that the layer implies; most layers have none."""
@@ -257,7 +257,7 @@ class _Layers:
                 os.rename(self._paths.layer(diff_id), f"{self._paths.ingest}/{grave}")
             except FileNotFoundError:
                 raise NotFound(f"No such layer: {diff_id}") from None
-        _remove_directory(self._paths.ingest, grave)
+        linux_tree.remove_in(self._paths.ingest, grave)
 
     def list(self) -> list[Layer]:
         """All layers, by DiffID."""
@@ -307,7 +307,7 @@ def open_layers(paths: Paths) -> LayerStore:
 def sweep_ingest(paths: Paths) -> None:
     """Remove what an earlier life left unfinished.  Call it at start, before anything is ingested."""
     for name in os.listdir(paths.ingest):
-        _remove_directory(paths.ingest, name)
+        linux_tree.remove_in(paths.ingest, name)
 
 
 def _hash(fd: int, size: int) -> Digest:
@@ -316,14 +316,6 @@ def _hash(fd: int, size: int) -> Digest:
         with mmap.mmap(fd, min(_HASH, size - start), prot=mmap.PROT_READ, offset=start) as mapped:
             digest.update(mapped)
     return Digest(digest.hexdigest())
-
-
-def _remove_directory(parent: str, name: str) -> None:
-    fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        linux_tree.remove(fd, name)
-    finally:
-        os.close(fd)
 
 
 @contextmanager

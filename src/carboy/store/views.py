@@ -64,7 +64,7 @@ def _add_parents(
     """Directories that upper layers only imply keep what lower ones say of them."""
     name = f"view-{secrets.token_hex(8)}"
     with Lowers(layers, diff_ids) as lowers:
-        stack.callback(_remove, paths.ingest, name)
+        stack.callback(linux_tree.remove_in, paths.ingest, name)
         lowers.make_parents(f"{paths.ingest}/{name}")
     try:
         fd = os.open(f"{paths.ingest}/{name}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -72,11 +72,3 @@ def _add_parents(
         return
     stack.callback(os.close, fd)
     lower_fds.append(fd)
-
-
-def _remove(parent: str, name: str) -> None:
-    fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        linux_tree.remove(fd, name)
-    finally:
-        os.close(fd)

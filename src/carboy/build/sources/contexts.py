@@ -30,7 +30,7 @@ from carboy.build.trees import LocalTree
 from carboy.digest import Digest
 from carboy.errors import InvalidArgument
 from carboy.formats.dockerignore import Ignore
-from carboy.store.content import storage_error
+from carboy.store.content import write_all
 
 _PIECE = 1 << 20
 _GITHUB = "github.com/"
@@ -166,12 +166,7 @@ class ContextOpener:
             check_status(response)
             what = f"downloading {where(response.url)}"
             while data := response.read(_PIECE):
-                view = memoryview(data)
-                try:
-                    while view:
-                        view = view[os.write(descriptor, view) :]
-                except OSError as error:
-                    raise storage_error(error, "receive the build context") from error
+                write_all(descriptor, data, "receive the build context")
                 self.told(what, response.received, response.size)
             return {
                 "context": where(url),

@@ -150,11 +150,7 @@ class StepExecutor:
     def _remove(self, step_id: str) -> None:
         paths = self._parts.paths
         for parent in (paths.containers_run, paths.containers):
-            fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                tree.remove(fd, step_id)
-            finally:
-                os.close(fd)
+            tree.remove_in(parent, step_id)
 
 
 def _is_residue(path: bytes) -> bool:

@@ -40,7 +40,7 @@ from carboy.errors import CarboyError, InvalidArgument
 from carboy.formats.dockerapi.build import BuildOptions, BuildQuery
 from carboy.formats.dockerfile.source import DockerfileError
 from carboy.store.archiveout import Sink
-from carboy.store.content import storage_error
+from carboy.store.content import storage_error, write_all
 from carboy.store.gc import ANY, BLOB, LAYER, Key
 from carboy.store.paths import Paths
 
@@ -302,10 +302,5 @@ def _fill(descriptor: int, source: Source) -> int:
         size += len(data)
         if size > _LARGEST:
             raise InvalidArgument(f"the build context has more than {_LARGEST} bytes")
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[os.write(descriptor, view) :]
-        except OSError as error:
-            raise storage_error(error, "receive the build context") from error
+        write_all(descriptor, data, "receive the build context")
     return size

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from carboy.formats.compression import Compression, Decompressor, detect
-from carboy.store.content import storage_error
+from carboy.store.content import storage_error, write_all
 from carboy.store.intake import FileWindow, Reader
 
 _CHUNK = 1 << 20
@@ -66,9 +66,7 @@ def seekable(source: Source, scratch: str) -> Iterator[FileWindow]:
         reader = Decompressor(_reading(source)) if window is None else Decompressor(window.read)
         try:
             while data := reader.read(_CHUNK):
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(descriptor, view) :]
+                write_all(descriptor, data, "receive the archive")
         except OSError as error:
             raise storage_error(error, "receive the archive") from error
         yield FileWindow.whole(descriptor)
