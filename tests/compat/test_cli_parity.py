@@ -55,7 +55,11 @@ class Outcome:
             .replace("'docker ", "'carboy ")
             .replace("command: docker", "command: carboy")
         )
-        self.error = re.sub(r"( \(did you mean .*\?\))?\. See 'carboy .*--help'$", "", error)
+        self.error = re.sub(
+            r"(, but \d+ were given)?(: carboy .*| \(did you mean .*\?\))?\. See 'carboy .*--help'$",
+            "",
+            error,
+        )
         if "any-order" in notes:
             self.out = "\n".join(sorted(self.out.splitlines()))
         if "code" in notes:

@@ -248,7 +248,9 @@ class Planner:
         with self._opened(value) as tree:
             scanner = Scanner(tree, hashes, self._session.cancellation.check, self._warn)
             verb = "ADD" if self._operation.is_add else "COPY"
-            selector = Selector(tree, scanner, self._operation.exclude, verb=verb)
+            selector = Selector(
+                tree, scanner, self._operation.exclude, verb=verb, is_context=self._is_context(value)
+            )
             try:
                 if self._operation.parents:
                     return selector.select_with_parents(pattern)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from carboy.build.globs import Glob, has_wildcards
-from carboy.build.places import DIRECTORY, Opener, Place, clean, is_whiteout, locate
+from carboy.build.places import DIRECTORY, Opener, Place, clean, is_whiteout, locate, opened
 from carboy.build.scan import Filter, Row, Scanner
 from carboy.build.trees import OpenTree
 from carboy.errors import InvalidArgument, NotFound
@@ -41,15 +41,24 @@ class Selector:
     """Answers for one tree."""
 
     def __init__(
-        self, tree: OpenTree, scanner: Scanner, exclude: Sequence[str] = (), *, verb: str = "COPY"
+        self,
+        tree: OpenTree,
+        scanner: Scanner,
+        exclude: Sequence[str] = (),
+        *,
+        verb: str = "COPY",
+        is_context: bool = True,
     ) -> None:
         self._verb = verb
+        self._is_context = is_context
+        self._wanted = ""
         self._tree = tree
         self._scanner = scanner
         self._exclude = Ignore(exclude) if exclude else None
 
     def select(self, unsafe_pattern: str) -> list[Match]:
         """What a source means: without wildcards one thing, else any number, sorted.  Raises NotFound."""
+        self._wanted = unsafe_pattern
         fixed, rest = _split(os.fsdecode(clean(unsafe_pattern)))
         place = self._locate(fixed)
         if not rest:
@@ -75,6 +84,7 @@ class Selector:
 
         The part before `/./` says what the paths are relative to.
         """
+        self._wanted = unsafe_pattern
         before, pivot, after = unsafe_pattern.partition("/./")
         pattern = os.fsdecode(clean(after if pivot else unsafe_pattern))
         bases = [b""] if not pivot else [match for match, _ in self._directories(before)]
@@ -82,7 +92,7 @@ class Selector:
         for base in bases:
             place = self._locate(os.fsdecode(base))
             found.append(Match(base, place.path, True, self._rows(place, self._filter(pattern))))
-        whole = f"{before}/{pattern}"
+        whole = f"{before}/{pattern}" if pivot else pattern
         if not has_wildcards(whole) and pattern and not any(match.rows for match in found):
             raise self._missing(os.fsdecode(clean(whole)))
         return found
@@ -143,7 +153,7 @@ class Selector:
         return Match(shown, place.path, False, [row])
 
     def _rows(self, place: Place, wanted: Filter | None) -> list[Row]:
-        with _opened(self._tree.root, place.path) as fd:
+        with opened(self._tree.root, place.path, DIRECTORY) as fd:
             return self._scanner.directory(fd, place.path, wanted)
 
     def _expand(self, place: Place, globs: Sequence[Glob]) -> list[bytes]:
@@ -162,7 +172,7 @@ class Selector:
         inside = b"/".join(part for part in (place.path, path) if part)
         ignore, found = self._tree.ignore, []
         self._scanner.check()
-        with _opened(self._tree.root, inside) as fd, os.scandir(fd) as names:
+        with opened(self._tree.root, inside, DIRECTORY) as fd, os.scandir(fd) as names:
             for item in names:
                 if not glob.matches(item.name):
                     continue
@@ -206,14 +216,21 @@ class Selector:
                 return NotFound(f"{text}: .dockerignore keeps it out")
             return NotFound(text)
         near = self._near(place)
-        return NotFound(f'{text}; did you mean "{near}"?' if near else text)
+        return NotFound(f'{text}; did you mean "{near}"?' if near else text + self._remedy())
+
+    def _remedy(self) -> str:
+        """For who thinks that paths are those of the machine."""
+        wanted = self._wanted
+        if not self._is_context:
+            return ""
+        if os.path.normpath(wanted.lstrip("/")).split("/")[0] == "..":
+            return "; .. leads nowhere outside the context: build with a larger one, or with --build-context"
+        return "; a path begins in the context, not in this machine's root" if wanted[:1] == "/" else ""
 
     def _not_found(self, path: str) -> str:
         shown = path[:300].encode("utf-8", "backslashreplace").decode(errors="replace")
-        return (
-            f"{self._verb} failed: file not found in build context or excluded by .dockerignore: "
-            f"stat {shown}: file does not exist"
-        )
+        where = "file not found in build context or excluded by .dockerignore: " if self._is_context else ""
+        return f"{self._verb} failed: {where}stat {shown}: file does not exist"
 
     def _near(self, place: Place) -> str:
         import difflib  # needed for errors only
@@ -221,7 +238,7 @@ class Selector:
         if not place.is_directory:
             return ""
         inside = b"/".join(place.parts)
-        with _opened(self._tree.root, inside) as fd, os.scandir(fd) as items:
+        with opened(self._tree.root, inside, DIRECTORY) as fd, os.scandir(fd) as items:
             names = [item.name for _, item in zip(range(10_000), items, strict=False)]
         wanted = os.fsdecode(place.missing[0])
         for near in difflib.get_close_matches(wanted, names, n=3, cutoff=0.6):
@@ -229,23 +246,6 @@ class Selector:
             if self._tree.ignore is None or not self._tree.ignore.excludes(path):
                 return path.encode("utf-8", "backslashreplace").decode(errors="replace")
         return ""
-
-
-class _opened:  # noqa: N801 - used as a function
-    """A descriptor of its own of a directory in a tree: reading it moves nobody else's position."""
-
-    def __init__(self, root: int, path: bytes) -> None:
-        opener = Opener(root)
-        try:
-            self._fd = os.open(".", DIRECTORY, dir_fd=opener.directory(path))
-        finally:
-            opener.close()
-
-    def __enter__(self) -> int:
-        return self._fd
-
-    def __exit__(self, *_error: object) -> None:
-        os.close(self._fd)
 
 
 def is_regular(match: Match) -> bool:

@@ -120,7 +120,10 @@ def _from_directory(given: Given, context: str, file: str) -> None:
         if os.path.exists(beside):
             given.document["Ignore"] = encoded(read(beside))
     if inside is not None and not os.path.exists(path := os.path.join(context, inside or _default(context))):
-        raise NotFound(f"failed to read dockerfile: open {path}: no such file or directory")
+        mend = "" if file else ": -f names a Dockerfile that is called otherwise or is elsewhere"
+        raise NotFound(f"failed to read dockerfile: open {path}: no such file or directory{mend}")
+    if file and file != "-" and os.path.isdir(file):
+        raise InvalidArgument(f"failed to read dockerfile: {file} is a directory: -f names the file in it")
     given.document["Context"] = _directory(given, "", context, given.dockerfile)
 
 
@@ -207,7 +210,8 @@ def _at_least(descriptor: int, size: int) -> bytes:
 def _require_directory(context: str) -> None:
     if not os.path.isdir(context):
         state = "is no directory" if os.path.exists(context) else "not found"
-        raise NotFound(f'unable to prepare context: path "{context}" {state}')
+        mend = f": for a Dockerfile write -f {context}, and its directory" if os.path.isfile(context) else ""
+        raise NotFound(f'unable to prepare context: path "{context}" {state}{mend}')
 
 
 def _inside(context: str, file: str) -> str | None:

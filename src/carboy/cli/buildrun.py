@@ -287,7 +287,7 @@ def _failed(session: Session, display: Display, show: str, *, trusting: bool) ->
         session.warn(for_people(2, "\n".join(lines)))
     text = document.text(failure, "Text") or "the build failed"
     if step is not None and not trusting and _distrusts(step.tail):
-        text += "\nIt did not trust a certificate: --host-ca lets steps trust what this machine trusts"
+        text += "; it did not trust a certificate: --host-ca lets steps trust what this machine trusts"
     raise BuildFailed(text)
 
 

@@ -65,11 +65,9 @@ class Screen(Display):
         mark, colour = ("\N{HEAVY BALLOT X}", paint.RED) if error else ("\N{HEAVY CHECK MARK}", "")
         self._end(step, f"{step.seconds:.1f}s", colour, mark)
 
-    def interrupted(self) -> None:
-        """What ran goes by."""
-        for step in self.running:
-            self._end(step, "canceled", paint.YELLOW, "\N{HEAVY BALLOT X}")
-            step.state = "canceled"
+    def canceled(self, step: Step) -> None:
+        """It goes by."""
+        self._end(step, "canceled", paint.YELLOW, "\N{HEAVY BALLOT X}")
 
     def printed(self, step: Step, lines: list[str], seconds: float) -> None:
         """The last lines are in `tail`."""

@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from carboy.client.document import Json
 
+_CANCELED = "cancelled"
 TAIL = 30
 """Lines of a failed step that are shown again at the end."""
 
@@ -34,7 +35,7 @@ class Step:
         self.began = 0.0
         self.seconds = 0.0
         self.state = ""
-        """running, cached, done, failed."""
+        """running, cached, done, failed, canceled."""
         self.reasons: list[str] = []
         self.tail: list[str] = []
         """The last lines that were printed."""
@@ -105,6 +106,9 @@ class Display:
             return
         step.seconds = _seconds(trace) or max(_time(trace) - step.began, 0.0)
         error = document.text(trace, "Text")
+        if error == _CANCELED:  # another one failed
+            self._cancel(step)
+            return
         step.state = "failed" if error else "done"
         self.finished(step, error)
 
@@ -167,6 +171,12 @@ class Display:
 
     def interrupted(self) -> None:
         """The user does not want to wait for the end."""
+        for step in self.running:
+            self._cancel(step)
+
+    def _cancel(self, step: Step) -> None:
+        step.state = "canceled"
+        self.canceled(step)
 
     def started(self, step: Step) -> None: ...
 
@@ -177,6 +187,8 @@ class Display:
     def progressed(self, step: Step, trace: Json) -> None: ...
 
     def finished(self, step: Step, error: str) -> None: ...
+
+    def canceled(self, step: Step) -> None: ...
 
     def warned(self, step: Step, text: str) -> None: ...
 
@@ -227,11 +239,10 @@ class Plain(Display):
         self._head(step)
         self._end(step, f"ERROR: {error}" if error else f"DONE {step.seconds:.1f}s")
 
-    def interrupted(self) -> None:
+    def canceled(self, step: Step) -> None:
         """CANCELED, as BuildKit says it."""
-        for step in self.running:
-            self._head(step)
-            self._end(step, "CANCELED")
+        self._head(step)
+        self._end(step, "CANCELED")
 
     def warned(self, step: Step, text: str) -> None:
         """A line of its own."""

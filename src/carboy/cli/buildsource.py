@@ -39,7 +39,8 @@ def read(context: str, file: str) -> Source:
         return _from_stdin(file)
     if not os.path.isdir(context):
         state = "is no directory" if os.path.exists(context) else "not found"
-        raise NotFound(f'unable to prepare context: path "{context}" {state}')
+        mend = f": for a Dockerfile write -f {context}, and its directory" if os.path.isfile(context) else ""
+        raise NotFound(f'unable to prepare context: path "{context}" {state}{mend}')
     if file == "-":
         with open(0, "rb", closefd=False) as stream:
             return Source(_limited(stream.read, "standard input"), NAME, _ignore(context, ""))

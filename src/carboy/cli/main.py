@@ -149,7 +149,7 @@ def _dispatch(name: str, rest: list[str], options: Parsed) -> int:
     parsed = flags.parse(table, rest, interspersed=getattr(command, "INTERSPERSED", True))
     if parsed.flag("help"):
         return _help([name], wanted=True)
-    _check_count(name, len(parsed.arguments), *command.ARGUMENTS)
+    _check_count(name, getattr(command, "USAGE", ""), len(parsed.arguments), *command.ARGUMENTS)
     from carboy.cli.session import open_session
 
     session = open_session(options, command=name, offline=getattr(command, "OFFLINE", False))
@@ -186,7 +186,7 @@ def _level(options: Parsed) -> str:
     return level
 
 
-def _check_count(name: str, count: int, least: int, most: int | None) -> None:
+def _check_count(name: str, usage: str, count: int, least: int, most: int | None) -> None:
     if least <= count and (most is None or count <= most):
         return
     if most == 0:
@@ -199,7 +199,9 @@ def _check_count(name: str, count: int, least: int, most: int | None) -> None:
         wanted = f"at most {most} argument{'s' * (most != 1)}"
     else:
         wanted = f"at least {least} and at most {most} arguments"
-    raise flags.UsageError(f"'carboy {name}' requires {wanted}", 1)
+    given = f", but {count} were given" if count > 1 else ""
+    form = f": carboy {name} {usage}" if usage else ""
+    raise flags.UsageError(f"'carboy {name}' requires {wanted}{given}{form}", 1)
 
 
 def _help(words: list[str], *, wanted: bool) -> int:

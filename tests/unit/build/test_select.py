@@ -30,14 +30,20 @@ class Chooser:
         self.read = 0
 
     def __call__(
-        self, pattern: str, *, ignore: str | None = None, exclude: tuple[str, ...] = (), parents: bool = False
+        self,
+        pattern: str,
+        *,
+        ignore: str | None = None,
+        exclude: tuple[str, ...] = (),
+        parents: bool = False,
+        is_context: bool = True,
     ) -> list[Match]:
         fd = os.open(self.top, os.O_PATH | os.O_DIRECTORY)
         try:
             with HashCache(str(self.cache)) as hashes:
                 tree = OpenTree(fd, Ignore.parse(ignore) if ignore is not None else None, str(self.top))
                 scanner = _Counting(tree, hashes, lambda: None, self.warnings.append)
-                selector = Selector(tree, scanner, exclude)
+                selector = Selector(tree, scanner, exclude, is_context=is_context)
                 found = (selector.select_with_parents if parents else selector.select)(pattern)
                 self.read = scanner.read
                 return found
@@ -137,6 +143,16 @@ def test_what_is_missing_is_told(select: Chooser) -> None:
         select("a.txt/x")
     with pytest.raises(NotFound, match="keeps it out"):
         select("a.txt", ignore="*.txt")
+
+
+@pytest.mark.parametrize("parents", [False, True])
+def test_what_is_no_path_of_the_machine_is_told(select: Chooser, *, parents: bool) -> None:
+    with pytest.raises(NotFound, match=r"stat outside: .* build with a larger one, or with --build-context$"):
+        select("../outside", parents=parents)
+    with pytest.raises(NotFound, match=r"a path begins in the context, not in this machine's root$"):
+        select("/etc/passwd", parents=parents)
+    with pytest.raises(NotFound, match=r"^COPY failed: stat etc/passwd: file does not exist$"):
+        select("/etc/passwd", parents=parents, is_context=False)
 
 
 def test_dockerignore(select: Chooser) -> None:

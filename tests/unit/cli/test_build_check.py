@@ -164,7 +164,8 @@ def test_a_tar_on_standard_input(run: Callable[..., tuple[int, str, str]], mode:
         (["--call=check,x=1", "."], "x=1"),
         (["--call=check,strict=perhaps", "."], "perhaps"),
         (["--check", "--format=xml", "."], "xml"),
-        (["--check"], "requires 1 argument"),
+        (["--check"], "'carboy build' requires 1 argument: carboy build [OPTIONS] PATH | URL | -. See"),
+        (["--check", "my", "app"], "requires 1 argument, but 2 were given: carboy build [OPTIONS] PATH"),
     ],
 )
 def test_refused(run: Callable[..., tuple[int, str, str]], arguments: list[str], text: str) -> None:

@@ -394,6 +394,10 @@ def test_another_docker_gets_a_tar(run: Callable[..., tuple[int, str, str]], ser
     ("arguments", "text"),
     [
         (["/nonexistent"], "not found"),
+        (["Dockerfile"], "is no directory: for a Dockerfile write -f Dockerfile, and its directory"),
+        ([".."], "open ../Dockerfile: no such file or directory: -f names a Dockerfile that is"),
+        (["-f", ".", "."], ". is a directory: -f names the file in it"),
+        (["-f", "..", "."], "is a directory"),
         (["-f", "missing", "."], "failed to read dockerfile: open ./missing: no such file"),
         (["-f", "../missing", "."], "failed to read dockerfile: open ../missing: no such file"),
         (["--push", "."], "pushing"),

@@ -86,6 +86,17 @@ def test_plain_says_what_was_interrupted(drawn: Callable[[], list[str]]) -> None
     assert drawn() == ["#1 [1/2] FROM debian:12", "#1 CANCELED", "", ""]
 
 
+def test_the_output_of_the_step_that_failed_is_shown_not_that_of_canceled_ones() -> None:
+    display = buildshow.Display()
+    display.take(STEPS)
+    display.take({**STARTED, "Vertex": 0})
+    display.take(STARTED)
+    display.take({"Kind": "finished", "Vertex": 1, "Time": 1.0, "Text": "exit code: 1"})
+    display.take({"Kind": "finished", "Vertex": 0, "Time": 1.1, "Text": "cancelled"})
+    assert display.failed_step is display.steps[1]
+    assert display.steps[0].state == "canceled"
+
+
 def test_a_warning_says_so_once(drawn: Callable[[], list[str]]) -> None:
     plain = buildshow.Plain()
     plain.take({"Kind": "warning", "Text": "[Warning] One or more build-args [V] were not consumed"})

@@ -14,9 +14,9 @@ from carboy.build.frontend.inputs import BaseImage, Bases, FrontendRequest
 from carboy.build.frontend.platforms import normalized, of_image
 from carboy.build.frontend.vertices import Place, Vertices
 from carboy.build.graph import Image, Scratch
-from carboy.errors import CarboyError, InvalidArgument
+from carboy.errors import CarboyError, InvalidArgument, NotFound
 from carboy.formats.dockerfile.nodes import Node
-from carboy.formats.dockerfile.source import DockerfileError
+from carboy.formats.dockerfile.source import DockerfileError, suggestion
 from carboy.formats.dockerfile.stages import SCRATCH, Origin
 
 SPECIAL = ("scratch", "context")
@@ -64,6 +64,8 @@ class Images:
     def __init__(self, bases: Bases, vertices: Vertices) -> None:
         self._bases = bases
         self._vertices = vertices
+        self.stages: tuple[str, ...] = ()
+        """Names that may have been meant by an image that does not exist."""
         self._found: dict[tuple[str, str], BaseImage] = {}
         self._placed: dict[tuple[str, str], int] = {}
 
@@ -77,7 +79,8 @@ class Images:
                 raise DockerfileError(f"{reference}: {error}", node.whole_span) from error
             except CarboyError as error:
                 # Its category stays, and its words come first: clients know them.
-                error.args = (f"{error} (line {node.line}: {redacted(node.source)})", *error.args[1:])
+                near = suggestion(reference, self.stages) if isinstance(error, NotFound) else ""
+                error.args = (f"{error}{near} (line {node.line}: {redacted(node.source)})", *error.args[1:])
                 raise
         return self._found[key]
 

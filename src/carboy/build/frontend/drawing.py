@@ -55,6 +55,7 @@ def draw(document: Document, plan_request: FrontendRequest, bases: Bases) -> Gra
     targets: list[Target] = []
     unconsumed: set[str] | None = None
     for draft in _drafts(document, request, vertices, images):
+        images.stages = tuple([stage.name for stage in draft.plan.stages if stage.name])
         triggers = _read_triggers(draft)
         for index in sorted(triggers):
             draft.states[index] = _draw_stage(draft, draft.plan.stages[index], triggers[index])

@@ -32,6 +32,7 @@ NETWORKS = ("default", "none", "host")
 _SECRET_MODE = 0o400
 _AGENT_MODE = 0o600
 _CACHE_MODE = 0o755
+_MOST_TOLD = 50
 
 
 class RunStep:
@@ -266,7 +267,16 @@ def _not_allowed(what: str, entitlement: str) -> PermissionDenied:
 
 
 def _told(removed: Sequence[str]) -> str:
-    lines = [f"left out of the layer: {path}" for path in removed[:100]]
-    if len(removed) > 100:
-        lines.append(f"... and {len(removed) - 100} more")
+    """A line for a file, or for all files of a directory; `removed` in the record has every name."""
+    beside: dict[str, list[str]] = {}
+    for path in removed:
+        beside.setdefault(path.rpartition("/")[0], []).append(path)
+    lines = [
+        f"left out of the layer: {paths[0]}"
+        if len(paths) == 1
+        else f"left out of the layer: {len(paths)} files of {directory or '/'}"
+        for directory, paths in beside.items()
+    ]
+    if len(lines) > _MOST_TOLD:
+        lines[_MOST_TOLD:] = [f"... and {len(lines) - _MOST_TOLD} more"]
     return "\n".join(lines) + "\n"

@@ -180,3 +180,18 @@ def test_networks_of_the_whole_build() -> None:
     with pytest.raises(InvalidArgument, match="container:x"):
         step(PLAIN, request={"network": "container:x"})
     assert replace(shop.executor.jobs[0]) is not None
+
+
+def test_what_was_left_out_is_told_a_line_a_directory() -> None:
+    removed = ("/tmp/a", "/var/log/x", "/var/log/y", "/made", *(f"/d{index}/f" for index in range(60)))
+    notes = Notes()
+    made = step(PLAIN, Shop(Recorder(Executed(MADE, 5, removed))))
+    result = made.run([BASE], Console(notes, made._vertex, Cancellation()))
+    told = notes.out.splitlines()
+    assert told[:3] == [
+        "left out of the layer: /tmp/a",
+        "left out of the layer: 2 files of /var/log",
+        "left out of the layer: /made",
+    ]
+    assert (len(told), told[-1]) == (51, "... and 13 more")
+    assert result.record == {"removed": "\n".join(removed)}
