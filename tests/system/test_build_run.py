@@ -39,7 +39,7 @@ def test_a_program_and_its_changes(workbench: Workbench) -> None:
         "touch /tmp/x && rm /tmp/x",
         "chown -R 0:0 /etc /root",
         "chmod 644 /etc/passwd",
-        "ls -la / /etc; cat /etc/hosts /etc/resolv.conf /etc/hostname",
+        "ls -la / /etc; cat /etc/hosts /etc/resolv.conf",
         "echo >> /etc/hosts",
     ],
 )
@@ -50,6 +50,12 @@ def test_what_changes_nothing_adds_no_layer(workbench: Workbench, script: str) -
 def test_no_stubs_of_mount_points_whatever_is_missing(workbench: Workbench) -> None:
     done = workbench.run("echo > /etc/mine; mkdir /proc2; cat /etc/hosts; ls /etc /sys")
     assert list(workbench.members(done.layer)) == ["etc", "etc/mine", "proc2"]
+
+
+def test_the_name_in_etc_is_the_images(workbench: Workbench) -> None:
+    done = workbench.run("test ! -e /etc/hostname && echo mine > /etc/hostname && hostname > /h")
+    assert workbench.content(done.layer, "etc/hostname") == b"mine\n"
+    assert workbench.content(done.layer, "h") == b"buildkitsandbox\n"
 
 
 def test_two_runs_give_the_same_layer(workbench: Workbench) -> None:

@@ -104,9 +104,8 @@ class StepBundle:
             extra=[files.parse_extra_host(text, gateway=gateway) for text in job.extra_hosts],
         )
         write_file(f"{directory}/hosts", hosts)
-        write_file(f"{directory}/hostname", files.hostname_file(job.hostname))
         write_file(f"{directory}/resolv.conf", _resolv_conf(own_namespace=network != "host"))
-        found = {f"/etc/{name}": f"{directory}/{name}" for name in ("hosts", "hostname", "resolv.conf")}
+        found = {f"/etc/{name}": f"{directory}/{name}" for name in ("hosts", "resolv.conf")}
         if job.script:
             write_file(f"{directory}/script", job.script)
             os.chmod(f"{directory}/script", 0o755)

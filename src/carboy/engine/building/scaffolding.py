@@ -15,7 +15,8 @@ from carboy.errors import InvalidArgument
 from carboy.linux.paths import create_file_in_root, make_directories_in_root, open_in_root
 
 OWN_DIRECTORIES = ("/proc", "/sys", "/dev")
-OWN_FILES = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
+OWN_FILES = ("/etc/hosts", "/etc/resolv.conf")
+"""Not /etc/hostname: what a step writes there is the image's, as with BuildKit."""
 
 
 @dataclass(slots=True)
