@@ -304,17 +304,7 @@ def apply_delta(base: bytes, delta: bytes, *, limit: int) -> bytes:
         command = delta[position]
         position += 1
         if command & 0x80:
-            start = length = 0
-            for bit in range(7):
-                if command & (1 << bit):
-                    if position >= end:
-                        raise Corrupt("git: a delta ends too early")
-                    if bit < 4:
-                        start |= delta[position] << (8 * bit)
-                    else:
-                        length |= delta[position] << (8 * (bit - 4))
-                    position += 1
-            length = length or 0x10000
+            start, length, position = _copied(delta, position, command)
             if start + length > len(base):
                 raise Corrupt("git: a delta copies from behind the end of its base")
             pieces.append(bytes(view[start : start + length]))
@@ -332,6 +322,21 @@ def apply_delta(base: bytes, delta: bytes, *, limit: int) -> bytes:
     if made != size:
         raise Corrupt("git: a delta makes less than it says")
     return b"".join(pieces)
+
+
+def _copied(delta: bytes, position: int, command: int) -> tuple[int, int, int]:
+    """What a copy takes of the base: (start, length, position of the next command).
+
+    The command's low seven bits say which bytes follow: four of the start, three of the length.
+    """
+    operand = 0
+    for bit in range(7):
+        if command & (1 << bit):
+            if position >= len(delta):
+                raise Corrupt("git: a delta ends too early")
+            operand |= delta[position] << (8 * bit)
+            position += 1
+    return operand & 0xFFFFFFFF, (operand >> 32) or 0x10000, position
 
 
 class _Inflating:

@@ -230,22 +230,28 @@ def _packed(root: int, name: bytes, kind: int) -> bytes:
     try:
         names = sorted(one for one in os.listdir(directory) if one.endswith(".idx"))[:_MOST_PACKS]
         for one in names:
-            with _opened(directory, one) as index:
-                size = os.fstat(index).st_size
-
-                def find(wanted: bytes, index: int = index, size: int = size) -> int | None:
-                    return find_in_pack(lambda place, count: os.pread(index, count, place), size, wanted)
-
-                offset = find(name)
-                if offset is None:
-                    continue
-                with _opened(directory, one.removesuffix(".idx") + ".pack") as pack, _mapped(pack) as data:
-                    found, content = gitpack.read_one(data, offset, find, limit=_OBJECT_LIMIT)
-                    if found == kind:
-                        return content
+            content = _in_pack(directory, one.removesuffix(".idx"), name, kind)
+            if content is not None:
+                return content
     finally:
         os.close(directory)
     raise Corrupt(f"git: the object {name.hex()} is not in the repository")
+
+
+def _in_pack(directory: int, pack_name: str, name: bytes, kind: int) -> bytes | None:
+    """The object in one pack; None when it is in another one."""
+    with _opened(directory, f"{pack_name}.idx") as index:
+        size = os.fstat(index).st_size
+
+        def find(wanted: bytes) -> int | None:
+            return find_in_pack(lambda place, count: os.pread(index, count, place), size, wanted)
+
+        offset = find(name)
+        if offset is None:
+            return None
+        with _opened(directory, f"{pack_name}.pack") as pack, _mapped(pack) as data:
+            found, content = gitpack.read_one(data, offset, find, limit=_OBJECT_LIMIT)
+    return content if found == kind else None
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 
 import msgspec
@@ -105,7 +105,7 @@ class Finisher:
         exports: dict[int, Export] = {}
         outputs: list[TraceOutput] = []
         stored: dict[int, list[Reference]] = {}
-        try:
+        with ExitStack() as unfinished:
             for index, output in enumerate(request.outputs):
                 check()
                 if output.type == "image":
@@ -113,21 +113,12 @@ class Finisher:
                         stored.setdefault(place, []).extend(references)
                     outputs.append(TraceOutput(index=index, type="image", image_id=str(built[-1].id)))
                 elif output.type != "cacheonly":
-                    export, told = self._export(index, output, built, names, check)
-                    exports[index] = export
+                    exports[index], told = self._export(index, output, built, names, check)
+                    unfinished.callback(exports[index].close)
                     outputs.append(told)
             if stored:
-                self.images.add_built(
-                    [
-                        (image.config, list(dict.fromkeys(stored.get(place, ()))))
-                        for place, image in enumerate(built)
-                    ],
-                    form=FORMAT_VERSION,
-                )
-        except BaseException:
-            for each in exports.values():
-                each.close()
-            raise
+                self._store(built, stored)
+            unfinished.pop_all()
         told_images = [self._told(image, stored.get(place, ())) for place, image in enumerate(built)]
         needed = dict.fromkeys(diff_id for image in built for diff_id, _ in image.layers)
         return Results(tuple(told_images), tuple(outputs), exports, tuple(needed))
@@ -146,6 +137,12 @@ class Finisher:
             sized = tuple((layer, self.layers.get(layer).size) for layer in value.layers)
             built.append(BuiltImage(target.stage, target.platform, config, sized))
         return built
+
+    def _store(self, built: Sequence[BuiltImage], names: Mapping[int, Sequence[Reference]]) -> None:
+        self.images.add_built(
+            [(image.config, list(dict.fromkeys(names.get(place, ())))) for place, image in enumerate(built)],
+            form=FORMAT_VERSION,
+        )
 
     def _names(self, request: BuildRequest, built: Sequence[BuiltImage]) -> list[list[Reference]]:
         """Which names each image gets: all those of the last target, on this machine's platform."""

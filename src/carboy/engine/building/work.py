@@ -104,26 +104,7 @@ class Work:
         """The graph, its values, and what is made of them."""
         request, check = self.request, self.cancellation.check
         bases = self._bases()
-        named = {
-            name: context.reference if isinstance(context, ImageContext) else ""
-            for name, context in request.contexts.items()
-        }
-        graph = self.graph = draw(
-            document,
-            FrontendRequest(
-                arguments=request.arguments,
-                labels=request.labels,
-                targets=request.targets,
-                platforms=request.platforms,
-                contexts=named,
-                no_cache=request.no_cache,
-                no_cache_filter=request.no_cache_filter,
-                network=request.network,
-                epoch=request.epoch,
-                host_platform=self.tools.host_platform,
-            ),
-            bases,
-        )
+        graph = self.graph = draw(document, self._plan_request(), bases)
         self.narrator.planned(graph, _instructions(document, request, graph))
         for platform in dict.fromkeys(target.platform for target in graph.targets):
             told = emulation(platform, self.tools.host_platform)
@@ -205,6 +186,24 @@ class Work:
             if isinstance(value, Filesystem):
                 found.update(dict.fromkeys(value.layers))
         return list(found)
+
+    def _plan_request(self) -> FrontendRequest:
+        request = self.request
+        return FrontendRequest(
+            arguments=request.arguments,
+            labels=request.labels,
+            targets=request.targets,
+            platforms=request.platforms,
+            contexts={
+                name: context.reference if isinstance(context, ImageContext) else ""
+                for name, context in request.contexts.items()
+            },
+            no_cache=request.no_cache,
+            no_cache_filter=request.no_cache_filter,
+            network=request.network,
+            epoch=request.epoch,
+            host_platform=self.tools.host_platform,
+        )
 
     def _bases(self) -> Bases:
         return self.tools.bases(self.request, lambda text: self.narrator.warning(None, text))
