@@ -167,7 +167,8 @@ def refused(daemon: Daemon, members: Members | str, *, begun: dict[str, Any] | N
 def test_a_dockerfile_gets_no_rights(daemon: Daemon, instruction: str, words: str) -> None:
     """buildkit 2024-23653, buildah 2024-9407: privileges, options and sources that nobody allowed."""
     text = f"FROM scratch AS other\nFROM {IMAGE}\nRUN {instruction} echo it-ran; ls /m\n"
-    for begun in (None, {}):
+    ways: list[dict[str, Any] | None] = [None, {}]
+    for begun in ways:
         error = refused(daemon, text, begun=begun)
         assert words in error
         assert "it-ran" not in error.replace("echo it-ran", "")

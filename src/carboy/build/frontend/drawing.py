@@ -45,6 +45,8 @@ __all__ = ["BaseImage", "Bases", "FrontendRequest", "draw"]
 _BUILT_IN = re.compile(r"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?::[^@/]+)?(?:@sha256:[0-9a-f]+)?")
 _STEPS = (made.Run, made.Copy, made.Add, made.Workdir)
 _EPOCH = "SOURCE_DATE_EPOCH"
+_LONGEST_PATH = 4095
+"""PATH_MAX without its NUL."""
 
 
 def draw(document: Document, plan_request: FrontendRequest, bases: Bases) -> Graph:
@@ -247,6 +249,8 @@ def _weight(instruction: AnyInstruction) -> int:
 
 def _draw_workdir(draft: Draft, state: StageState, instruction: made.Workdir) -> None:
     path = state.absolute(instruction.path)
+    if len(path.encode("utf-8", "surrogateescape")) > _LONGEST_PATH:
+        raise InvalidArgument(f"WORKDIR {path[:80]}…: the path is too long: more than {_LONGEST_PATH} bytes")
     state.config.working_dir = path
     if path == "/":
         state.remember("WORKDIR /")
@@ -255,6 +259,7 @@ def _draw_workdir(draft: Draft, state: StageState, instruction: made.Workdir) ->
     name = draft.prefix(state) + draft.names.of_other(node, state.scope.variables)
     place = state.place(node, name, instruction=redacted(node.source))
     inputs = (state.filesystem(draft.vertices),)
+    draft.vertices.weigh(4 * len(path))  # the operation, its key, its history, what is told
     state.vertex = draft.vertices.add(Directory(path=path, user=state.config.user), inputs, place)
     state.remember(f"WORKDIR {path}", state.vertex)
 

@@ -33,13 +33,20 @@ def drawn(text: str, options: CaseOptions | None = None) -> Graph:
         "FROM debian\nARG A=" + "x" * 100_000 + "\n" + "RUN x\n" * 126 * 5,
         "FROM debian AS s0\nEXPOSE 1-65535\n" + "".join(f"FROM s0 AS t{n}\n" for n in range(1, 4000))
         + "FROM scratch\n" + "".join(f"COPY --from=t{n} a /\n" for n in range(1, 120)),
+        "FROM debian\n" + "WORKDIR a\n" * 20_000,
+        "FROM debian\nENV A=" + "x" * 4000 + "\n" + "WORKDIR /$A\nWORKDIR /a\n" * 20_000,
     ],
-    ids=["ports", "many variables", "large variable", "labels", "arguments in history", "copied ports"],
+    ids=[
+        "ports", "many variables", "large variable", "labels", "arguments in history", "copied ports",
+        "growing directories", "large directories",
+    ],
 )  # fmt: skip
 def test_a_file_that_asks_for_gigabytes_is_refused_soon(text: str) -> None:
     document = read_document(text)
     began = time.monotonic()
-    with pytest.raises(DockerfileError, match=r"larger than 64 MiB|127 layers|grow too large"):
+    with pytest.raises(
+        DockerfileError, match=r"larger than 64 MiB|127 layers|grow too large|path is too long"
+    ):
         draw(document, FrontendRequest(), FakeBases(CaseOptions()))
     assert time.monotonic() - began < 5
 
