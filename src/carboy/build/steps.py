@@ -19,6 +19,7 @@ Given: TypeAlias = Image | Scratch | Context
 
 def make_step(vertex: Vertex, session: Session) -> Step:
     """What does the vertex' operation, which must not be a Given."""
+    # Imported by need: a build loads only the operations that it has.
     match vertex.operation:
         case Files():
             from carboy.build.operations.files import FilesStep

@@ -79,7 +79,7 @@ def _with_file(
     """A Dockerfile from elsewhere goes into the tar, under a name that nobody has."""
 
     def pieces() -> Iterator[bytes]:
-        from carboy.formats.tar.entry import REGULAR, TarEntry
+        from carboy.formats.tar.entry import REGULAR, TarEntry  # only this case writes a tar
         from carboy.formats.tar.writer import END, encode, padding
 
         entry = TarEntry(name.encode(), REGULAR, mode=0o644, size=len(data))

@@ -52,7 +52,7 @@ class Encoder:
 
             return f"isal {isal.__version__} level {min(self.level, 3)}"
         if self.form == "zstd":
-            import zstandard
+            import zstandard  # likewise
 
             version = ".".join(str(part) for part in zstandard.ZSTD_VERSION)
             return f"zstd {version} level {self.level}"
@@ -65,11 +65,11 @@ class Encoder:
     def compressor(self) -> _Compressor:
         """A new one."""
         if self.form == "gzip":
-            from isal import isal_zlib
+            from isal import isal_zlib  # only who compresses pays for it
 
             made: _Compressor = isal_zlib.compressobj(min(self.level, 3), isal_zlib.DEFLATED, 31)
             return made
-        import zstandard
+        import zstandard  # likewise
 
         frame: _Compressor = zstandard.ZstdCompressor(
             level=self.level, write_content_size=False

@@ -90,10 +90,8 @@ class ContextOpener:
         assert_never(context)
 
     def _local(self, context: LocalContext, name: str, ignore: bytes | None) -> OpenedContext:
-        from carboy.build.sources.worktree import (
-            WorkTreeMemory,
-            clean_commit,
-        )  # not every build has a directory
+        # Not every build has a directory.
+        from carboy.build.sources.worktree import WorkTreeMemory, clean_commit
 
         origin = LocalTree(context.root, context.path)
         patterns = self._patterns(origin, name, ignore)
