@@ -19,6 +19,7 @@ from carboy.build.executor import (
     MountedSecret,
     MountedTmpfs,
     MountedTree,
+    StepFailed,
 )
 from carboy.build.graph import Run, RunMount, Vertex
 from carboy.build.operation import Filesystem, Ingredients, Result, Value
@@ -76,7 +77,13 @@ class RunStep:
     def run(self, inputs: Sequence[Value], console: Console) -> Result:
         """Have the program run."""
         base = _filesystem(inputs[0])
-        executed = self._session.workshop.executor.execute(self._job(base, inputs), console)
+        job = self._job(base, inputs)
+        try:
+            executed = self._session.workshop.executor.execute(job, console)
+        except StepFailed:
+            if absent := self._absent():
+                console.output(2, absent.encode("utf-8", "surrogateescape"))
+            raise
         record = {"removed": "\n".join(executed.removed)} if executed.removed else {}
         if executed.removed:
             console.output(1, _told(executed.removed).encode("utf-8", "surrogateescape"))
@@ -192,6 +199,16 @@ class RunStep:
                 return self._agent(mount)
             case _:
                 raise InvalidArgument(f"RUN --mount: type {mount.type[:80]!r} is not known")
+
+    def _absent(self) -> str:
+        """What a program that failed may have missed, a line for each."""
+        request, lines = self._session.request, []
+        for mount in self._operation.mounts:
+            if mount.type == "secret" and mount.id not in request.secrets:
+                lines.append(f"the secret {mount.id} was not given: --secret id={mount.id},src=FILE\n")
+            elif mount.type == "ssh" and (name := mount.id or "default") not in request.agents:
+                lines.append(f"the ssh agent {name} was not given: --ssh {name}\n")
+        return "".join(lines)
 
     def _secret(self, mount: RunMount) -> MountedSecret | None:
         data = self._session.request.secrets.get(mount.id)

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from carboy.build.executor import Executed, Job, MountedSecret
+from carboy.build.executor import Executed, Job, MountedSecret, StepFailed
 from carboy.build.graph import Run, RunDevice, RunMount, Vertex
 from carboy.build.operation import Filesystem
 from carboy.build.operations.run import RunStep
@@ -195,3 +195,30 @@ def test_what_was_left_out_is_told_a_line_a_directory() -> None:
     ]
     assert (len(told), told[-1]) == (51, "... and 13 more")
     assert result.record == {"removed": "\n".join(removed)}
+
+
+class Failing(Recorder):
+    """An executor whose programs end with 1."""
+
+    def execute(self, job: Job, console: Console) -> Executed:
+        raise StepFailed("it ended with 1", 1)
+
+
+def test_a_step_that_fails_says_what_it_was_not_given() -> None:
+    mounts = (
+        RunMount(type="secret", target="/s", id="x"),
+        RunMount(type="secret", target="/t", id="token"),
+        RunMount(type="ssh", target="/a"),
+    )
+    notes = Notes()
+    made = step(Run(args=("make",), mounts=mounts), Shop(Failing()), request={"secrets": {"x": b"1"}})
+    with pytest.raises(StepFailed):
+        made.run([BASE], Console(notes, made._vertex, Cancellation()))
+    assert notes.printed[2].decode().splitlines() == [
+        "the secret token was not given: --secret id=token,src=FILE",
+        "the ssh agent default was not given: --ssh default",
+    ]
+    quiet = Notes()
+    with pytest.raises(StepFailed):
+        step(PLAIN, Shop(Failing())).run([BASE], Console(quiet, made._vertex, Cancellation()))
+    assert quiet.printed == {1: b"", 2: b""}
