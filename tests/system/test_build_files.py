@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import stat
+import subprocess
 import tarfile
 import time
 from collections.abc import Iterator
@@ -319,6 +320,31 @@ def add(
 ) -> Filesystem:
     (context / "add.tar").write_bytes(tars.make(*members))
     return made.copy("add.tar", to=to, base=base, unpack=True).filesystem
+
+
+def sparse(path: Path, size: int, dialect: str) -> None:
+    """An archive, by GNU tar, with a file that is one hole."""
+    with (path.parent / "hole").open("wb") as file:
+        file.truncate(size)
+    command = ["tar", "--sparse", f"--format={dialect}", "-cf", str(path), "-C", str(path.parent), "hole"]
+    subprocess.run(command, check=True)
+    (path.parent / "hole").unlink()
+
+
+@pytest.mark.parametrize("dialect", ["gnu", "posix"])
+def test_a_file_of_an_archive_may_be_one_hole(ground: Yard, context: Path, dialect: str) -> None:
+    sparse(context / "add.tar", 3_000_000, dialect)
+    copied = ground.copy("add.tar", unpack=True)
+    with tarfile.open(fileobj=io.BytesIO(ground.tar(copied.result))) as archive:
+        hole = archive.extractfile("x/hole")
+        assert hole is not None
+        assert hole.read() == bytes(3_000_000)
+
+
+def test_holes_without_end_are_refused(ground: Yard, context: Path) -> None:
+    sparse(context / "add.tar", 1 << 40, "gnu")
+    with pytest.raises(Malformed, match="more than 64 GiB of zeros"):
+        ground.copy("add.tar", unpack=True)
 
 
 @pytest.mark.parametrize("name", sorted(cases("/outside")))

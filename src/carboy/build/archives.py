@@ -34,6 +34,8 @@ from carboy.store.content import write_all
 _PIECE = 1 << 20
 _MAX_LINKS = 40
 _MAX_DEPTH = 256
+_MAX_HOLES = 1 << 36
+"""Bytes of sparse members: layers have zeros there, and a small archive may claim any number of them."""
 
 
 def is_archive(root: int, place: bytes) -> bool:
@@ -99,6 +101,7 @@ class _Unpacking:
         self._items = items
         self._epoch = epoch
         self._groups = 0
+        self._holes = 0
         # What the filesystem below has, by path: st_mode and a link's target; (0, b"") for nothing.
         self._seen: dict[bytes, tuple[int, bytes]] = {}
         self._parents: dict[bytes, bytes] = {}
@@ -134,6 +137,12 @@ class _Unpacking:
         if entry.kind == REGULAR:
             item.size, item.origin = entry.size, self._origin
             item.segments = _segments(entry)
+            self._holes += entry.size - sum(length for _, length, _ in item.segments)
+            if self._holes > _MAX_HOLES:
+                raise Malformed(
+                    f'"{_text(entry.unsafe_path)}" in an archive is a sparse file too many: more than'
+                    f" {_MAX_HOLES >> 30} GiB of zeros that are not in the archive"
+                )
         elif entry.kind not in (DIRECTORY, SYMLINK):
             item.rdev = os.makedev(*entry.rdev)
             if entry.kind == CHARACTER and not item.rdev:
@@ -259,7 +268,8 @@ def _segments(entry: TarEntry) -> tuple[tuple[int, int, int], ...]:
     for offset, length in entry.segments:
         found.append((offset, length, where))
         where += length
-    return tuple(found)
+    # What is one hole has no segments, and is in the archive nevertheless.
+    return tuple(found) or ((0, 0, where),)
 
 
 def _parts(unsafe_path: bytes) -> list[bytes]:
