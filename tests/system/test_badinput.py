@@ -248,7 +248,7 @@ def test_commands_that_cannot_run(daemon: Daemon, code: int, text: str, command:
         (1, "nosuch", ["network", "inspect", "nosuch"]),
         (1, "unix://", ["--host", "bogus", "ps"]),
         (1, "Is it running", ["-H", "unix:///nonexist", "ps"]),
-        (1, "later", ["build", "."]),
+        (1, "-f names a Dockerfile", ["build", "."]),
     ],
 )
 def test_other_commands(daemon: Daemon, code: int, text: str, command: list[str]) -> None:

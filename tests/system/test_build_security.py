@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import socket
@@ -10,6 +11,7 @@ import threading
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -303,3 +305,115 @@ def test_secrets_are_nowhere(own_daemon: Daemon, tmp_path: Path) -> None:
                 data = path.read_bytes()
                 found += [(str(path), each) for each in (marker, token) if each.encode() in data]
     assert not found
+
+
+# Clients and daemons that go
+
+
+def nothing_under_way(daemon: Daemon) -> bool:
+    folders = (f"{daemon.root}/containers", f"{daemon.run}/containers", f"{daemon.root}/ingest")
+    return not any(os.listdir(folder) for folder in folders)
+
+
+@pytest.mark.parametrize("phase", ["head", "half", "whole", "Step 1", "begun\\n", "late"])
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_client_that_goes_in_any_phase(daemon: Daemon, phase: str, reset: bool) -> None:
+    text = (
+        f"FROM {IMAGE}\nCOPY a /\nRUN head -c 9000000 /dev/urandom >/x; echo begun; sleep .2\nRUN sleep 60\n"
+    )
+    body = make_tar({"Dockerfile": text.encode(), "a": os.urandom(2_000_000)})
+    head = f"POST /build?nocache=1 HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(40)
+        client.connect(daemon.socket)
+        client.sendall(head + body[: {"head": 0, "half": len(body) // 2}.get(phase, len(body))])
+        words = {"late": b"begun\\n", "begun\\n": b"begun\\n", "Step 1": b"Step 1"}.get(phase)
+        seen = b""
+        while words and words not in seen:
+            seen += client.recv(65536)
+        if phase == "late":
+            time.sleep(0.5)
+        if reset:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1" + bytes(7))
+    until("something is left of a build whose client is gone", lambda: nothing_under_way(daemon))
+    # Nothing waits for it: the same steps can be had at once.
+    assert build(daemon, f"FROM {IMAGE}\nRUN head -c 9 /dev/zero > /x\n").id
+
+
+def test_the_same_build_eight_times_is_done_once(daemon: Daemon) -> None:
+    """And some of them are cancelled, the one that does the work perhaps among them."""
+    text = f"FROM {IMAGE}\nRUN echo begun; sleep 1; head -c 9 /dev/urandom > /r\n"
+    told: dict[str, Built] = {}
+
+    def one(name: str) -> None:
+        told[name] = build(daemon, text, buildid=name)
+
+    threads = [threading.Thread(target=one, args=(f"same{number}",)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    for name in ("same0", "same5"):
+        daemon.request("POST", f"/build/cancel?id={name}")
+    for thread in threads:
+        thread.join()
+    done = [each for name, each in told.items() if name not in ("same0", "same5")]
+    assert len({each.id for each in done}) == 1
+    assert sum("begun\n" in each.text for each in done) <= 1
+    until("something is left", lambda: nothing_under_way(daemon))
+
+
+def test_an_output_that_many_fetch_at_once(daemon: Daemon) -> None:
+    text = f"FROM {IMAGE}\nRUN head -c 4000000 /dev/urandom > /x\n"
+    build_id = begin(daemon, Dockerfile=text.encode(), Empty=True, Outputs=[{"Type": "tar"}])
+    build(daemon, b"", build=build_id)
+    with socket.socket(socket.AF_UNIX) as client:  # one that goes in the middle of it
+        client.connect(daemon.socket)
+        client.sendall(f"GET /build/output?build={build_id} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        client.recv(1000)
+    fetched: list[bytes] = []
+
+    def fetch() -> None:
+        with suppress(RequestError):
+            fetched.append(daemon.request("GET", f"/build/output?build={build_id}"))
+
+    threads = [threading.Thread(target=fetch) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert fetched
+    assert len(set(fetched)) == 1
+    with pytest.raises(RequestError):
+        daemon.request("GET", f"/build/output?build={build_id}")
+
+
+def test_a_daemon_that_is_killed_at_any_moment(own_daemon: Daemon) -> None:
+    """The next one sweeps, and every layer that it has is what its name says."""
+    daemon = own_daemon
+    random = Random(4)
+    steps = "".join(f"RUN head -c 90000 /dev/urandom > /f{n}\nCOPY <<E /g{n}\n{n}\nE\n" for n in range(6))
+    text = f"FROM {IMAGE}\n{steps}"
+
+    def go() -> None:
+        with suppress(Exception):
+            build(daemon, {"Dockerfile": text.encode(), "pad": os.urandom(900_000)}, t="killed")
+
+    for _ in range(6):
+        threads = [threading.Thread(target=go) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        time.sleep(random.random())
+        daemon.kill()
+        for thread in threads:
+            thread.join()
+        daemon.start()
+        until("the sweep left something", lambda: nothing_under_way(daemon))
+    final = build(daemon, text, t="killed")
+    for layer in daemon.get("/images/killed/json")["RootFS"]["Layers"]:
+        tar = Path(daemon.root, "layers/sha256", layer[7:], "layer.tar").read_bytes()
+        assert hashlib.sha256(tar).hexdigest() == layer[7:]
+    assert build(daemon, text).id == final.id
+    for image in daemon.get("/images/json"):
+        daemon.request("DELETE", f"/images/{image['Id']}?force=1")
+    daemon.post("/build/prune?all=1")
+    until("layers that nothing needs", lambda: not os.listdir(f"{daemon.root}/layers/sha256"))

@@ -112,7 +112,7 @@ class Placement:
             path = inside + row.path if row.path else self.path
             mode, uid, gid, _ = of(row)
             if check:
-                check_replacing(items, path, is_dir=stat.S_ISDIR(mode))
+                _check_replacing(items, path, is_dir=stat.S_ISDIR(mode))
             item = items[path] = Item(path, mode, uid, gid, row.size, row.link, row.rdev)
             if row.record:
                 item.origin, item.record = self.input, row.record
@@ -146,7 +146,7 @@ class Plan:
         items: dict[bytes, Item] = {}
         for number, step in enumerate(self.steps):
             if isinstance(step, Item):
-                check_replacing(items, step.path, is_dir=stat.S_ISDIR(step.mode))
+                _check_replacing(items, step.path, is_dir=stat.S_ISDIR(step.mode))
                 items[step.path] = step
             else:
                 step.put(items, number, len(self.steps) > 1)
@@ -339,7 +339,7 @@ _SELECTIONS = "1"
 """Version of what is remembered of a selection."""
 
 
-def check_replacing(items: dict[bytes, Item], path: bytes, *, is_dir: bool) -> None:
+def _check_replacing(items: dict[bytes, Item], path: bytes, *, is_dir: bool) -> None:
     """What an earlier source has put there: files may be replaced by files, directories be the same."""
     old = items.get(path)
     if old is None:

@@ -51,7 +51,7 @@ def find(root: int | None, text: str, cwd: str) -> Destination:
     path = clean(text, below=cwd)
     if root is None:
         return Destination(path, None if path else True, b"", below=False)
-    place = place_of(root, path)
+    place = _place_of(root, path)
     return Destination(
         place.path,
         None if place.missing else place.is_directory,
@@ -60,7 +60,7 @@ def find(root: int | None, text: str, cwd: str) -> Destination:
     )
 
 
-def place_of(root: int, path: bytes) -> Place:
+def _place_of(root: int, path: bytes) -> Place:
     """Follow a destination in the filesystem below; its parents are directories or missing."""
     try:
         place = locate(root, path)

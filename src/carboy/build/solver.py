@@ -106,7 +106,7 @@ class Solver:
         self.make_step = make_step
         self.clock = clock
         self.lookers = Crew("carboy-look", _LOOKERS)
-        self.runners = Crew("carboy-step", slots or default_slots())
+        self.runners = Crew("carboy-step", slots or _default_slots())
         self.crews = (self.lookers, self.runners)
         self.flights = Flights()
 
@@ -135,7 +135,7 @@ class Solver:
             pass  # the disk is full: counters and explanations wait for the next build
 
 
-def default_slots() -> int:
+def _default_slots() -> int:
     """How many steps run at once: one more than processors, fewer where memory is scarce."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return max(1, min((os.cpu_count() or 1) + 1, memory // _MEMORY_EACH))

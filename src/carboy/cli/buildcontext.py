@@ -75,7 +75,7 @@ def gather(context: str, file: str, named: list[str], *, near: bool) -> Given:
     try:
         if context == "-":
             _from_stdin(given, file)
-        elif is_url(context):
+        elif _is_url(context):
             given.document["Context"] = {"Kind": "remote", "Url": context}
             given.remote, given.dockerfile = context, "" if file == "-" else file
             given.shown = file or NAME
@@ -93,7 +93,7 @@ def gather(context: str, file: str, named: list[str], *, near: bool) -> Given:
     return given
 
 
-def is_url(context: str) -> bool:
+def _is_url(context: str) -> bool:
     """Whether the daemon is to fetch it."""
     return context.startswith(_URLS) or (context.endswith(".git") and not os.path.isdir(context))
 
@@ -139,7 +139,7 @@ def _named(given: Given, unsafe_text: str) -> None:
             f'--build-context "{unsafe_text}": OCI layouts are no contexts yet: `carboy load` it and write '
             f"{name}=docker-image://REFERENCE"
         )
-    elif is_url(value):
+    elif _is_url(value):
         contexts[name] = {"Kind": "remote", "Url": value}
     elif os.path.isdir(value):
         contexts[name] = _directory(given, name, value, "")

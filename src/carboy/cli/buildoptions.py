@@ -49,7 +49,7 @@ def query(parsed: Parsed, environment: Mapping[str, str]) -> Query:
     found += [("squash", "1")] * parsed.flag("squash") + [("rm", "1"), ("forcerm", "1")]
     targets, platforms = several(parsed, "target"), several(parsed, "platform")
     found += [("target", one) for one in targets[-1:]] + [("platform", one) for one in platforms[:1]]
-    if arguments := given_here(parsed.list("build-arg"), environment):
+    if arguments := _given_here(parsed.list("build-arg"), environment):
         found.append(("buildargs", document.encode(arguments).decode()))
     if parsed.list("label"):
         labels = values.pairs(parsed.list("label"), "label")
@@ -58,7 +58,7 @@ def query(parsed: Parsed, environment: Mapping[str, str]) -> Query:
         limits = [values.ulimit(one) for one in parsed.list("ulimit")]
         found.append(("ulimits", document.encode(limits).decode()))
     for item in parsed.list("add-host"):
-        found.append(("extrahosts", extra_host(item)))
+        found.append(("extrahosts", _extra_host(item)))
     return tuple(found)
 
 
@@ -84,7 +84,7 @@ def options(parsed: Parsed, environment: Mapping[str, str], *, near: bool) -> Js
     return {key: value for key, value in found.items() if value or key == "Epoch"}
 
 
-def given_here(given: list[str], environment: Mapping[str, str]) -> dict[str, str | None]:
+def _given_here(given: list[str], environment: Mapping[str, str]) -> dict[str, str | None]:
     """NAME=VALUE, or NAME with the value that it has here; one that has none is not given."""
     found: dict[str, str | None] = {}
     for one in given:
@@ -109,7 +109,7 @@ def list_of(parsed: Parsed, name: str) -> list[str]:
     return several(parsed, name)
 
 
-def extra_host(text: str) -> str:
+def _extra_host(text: str) -> str:
     """NAME:IP, or NAME=IP; IPv6 addresses may stand in brackets."""
     cut = min((at for at in (text.find("="), text.find(":")) if at > 0), default=-1)
     address = text[cut + 1 :]

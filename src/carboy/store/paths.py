@@ -21,6 +21,8 @@ from carboy.digest import Digest
 from carboy.errors import InvalidArgument
 
 DEFAULT_ROOT = "/var/lib/carboy"
+STEP_PREFIX = "build"
+"""How the directories of build steps begin, beside those of containers."""
 
 
 class Paths:

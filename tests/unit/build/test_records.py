@@ -62,8 +62,9 @@ def test_a_record_of_a_build(place: Workplace) -> None:
 
 def test_ingredients_stay_for_as_long_as_a_record_names_them(place: Workplace) -> None:
     graph = chain("a")
-    records = BuildRecords(place.database)
     steps = steps_of(graph, place.solve(graph))
+    place.reopen()  # what is written behind a build is written
+    records = BuildRecords(place.database)
     records.put(BuildRecord(id="one", started_at=1, ended_at=2, status=SUCCEEDED, steps=steps))
     place.cache.remove([steps[1].key])
     with place.database.write() as connection:

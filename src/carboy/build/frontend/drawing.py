@@ -78,7 +78,7 @@ def _drafts(
     if request.epoch is not None:
         given[_EPOCH] = str(request.epoch)
     for name, value in (*given.items(), *request.labels.items()):
-        if not is_text(name + value):
+        if not _is_text(name + value):
             raise InvalidArgument(f"the argument or label {name!r} holds bytes that are no text")
     contexts = Contexts(request)
     host = normalized(request.host_platform)
@@ -220,13 +220,13 @@ def _check_text(instruction: AnyInstruction) -> None:
     if isinstance(instruction, made.Run):
         texts += [each.content for each in node.heredocs]
     for text in texts:
-        if not is_text(text):
+        if not _is_text(text):
             raise DockerfileError(
                 f"{node.name} holds bytes that are no text", node.whole_span, mend="save the file as UTF-8"
             )
 
 
-def is_text(text: str) -> bool:
+def _is_text(text: str) -> bool:
     """Whether it has no NUL and no bytes that were not UTF-8."""
     if "\0" in text:
         return False

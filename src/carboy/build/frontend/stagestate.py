@@ -186,11 +186,11 @@ def copied(config: ImageConfig) -> ImageConfig:
     )
 
 
-def context_place(name: str) -> Place:
+def _context_place(name: str) -> Place:
     """Where a context stands, for people."""
     return Place(name=f"[context {name}] load from client" if name else "[internal] load build context")
 
 
 def add_context(vertices: Vertices, name: str) -> int:
     """The vertex of a context."""
-    return vertices.add(Context(name=name), (), context_place(name))
+    return vertices.add(Context(name=name), (), _context_place(name))

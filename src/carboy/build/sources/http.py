@@ -214,7 +214,7 @@ class Fetcher:
                     {},
                 )
             return http.client.HTTPConnection(host, port, timeout=timeout), target, {}
-        login = {"Proxy-Authorization": basic(proxy)} if proxy.username else {}
+        login = {"Proxy-Authorization": _basic(proxy)} if proxy.username else {}
         if secure:
             tunnel = http.client.HTTPSConnection(
                 proxy.hostname or "", proxy.port or 80, timeout=timeout, context=self._context()
@@ -360,14 +360,14 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def basic(parts: SplitResult) -> str:
+def _basic(parts: SplitResult) -> str:
     """The header's value for the credentials of an address."""
     pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
     return "Basic " + base64.b64encode(pair.encode()).decode()
 
 
 def _authorization(parts: SplitResult) -> str:
-    return basic(parts) if parts.username or parts.password else ""
+    return _basic(parts) if parts.username or parts.password else ""
 
 
 def _origin(parts: SplitResult) -> tuple[str, str, int]:

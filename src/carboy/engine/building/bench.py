@@ -17,6 +17,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from carboy.build.progress import Cancellation
 from carboy.errors import Conflict, InvalidArgument, NotFound, Unavailable
 from carboy.formats.dockerapi.build import BuildOptions
@@ -25,6 +27,10 @@ from carboy.store.archiveout import Sink
 PATIENCE = 600.0
 """Seconds that a client has for its next request."""
 _MOST = 64
+_MOST_BYTES = 16 << 20
+"""Of all together: secrets, Dockerfiles and the like."""
+_MOST_DESCRIPTORS = 512
+"""Of all together; the daemon has others to open."""
 
 
 class Export(Protocol):
@@ -42,6 +48,10 @@ class Announced:
     descriptors: dict[int, int] = field(default_factory=dict)
     sent: dict[str, int] = field(default_factory=dict)
     """Tars that came by themselves, by the context's name."""
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = len(msgspec.json.encode(self.options))
 
     def close(self) -> None:
         """Let go of everything."""
@@ -76,8 +86,15 @@ class Bench:
         """Keep it, and give it a name."""
         build = secrets.token_hex(16)
         with self._lock:
-            if len(self._announced) >= _MOST:
-                raise Unavailable("too many builds have been announced and not started: try again later")
+            waiting = [announced, *(each for _, each in self._announced.values())]
+            if (
+                len(waiting) > _MOST
+                or sum(each.size for each in waiting) > _MOST_BYTES
+                or sum(len(each.descriptors) for each in waiting) > _MOST_DESCRIPTORS
+            ):
+                raise Unavailable(
+                    "too many or too large builds have been announced and not started: try again later"
+                )
             self._announced[build] = (self._clock() + PATIENCE, announced)
             self._wake()
         return build

@@ -30,8 +30,8 @@ from carboy.engine.containers.outcomes import system_errors
 from carboy.engine.containers.parts import Parts
 from carboy.errors import CarboyError
 from carboy.linux import tree
+from carboy.store.paths import STEP_PREFIX
 
-PREFIX = "build"
 _log = logging.getLogger(__name__)
 
 
@@ -54,7 +54,7 @@ class StepExecutor:
         paths = self._parts.paths
         for parent in (paths.containers_run, paths.containers):
             for name in os.listdir(parent):
-                if not name.startswith(PREFIX):
+                if not name.startswith(STEP_PREFIX):
                     continue
                 try:
                     self._parts.spawner.sweep(paths.container_run(name))
@@ -65,7 +65,7 @@ class StepExecutor:
     def execute(self, job: Job, console: Console) -> Executed:
         """See the module and `Executor.execute`."""
         console.cancellation.check()
-        step_id = f"{PREFIX}{secrets.token_hex(16)}"
+        step_id = f"{STEP_PREFIX}{secrets.token_hex(16)}"
         with system_errors("cannot run a step"), ExitStack() as stack:
             stack.callback(self._remove_later, step_id)
             lent = self._run(step_id, job, console)

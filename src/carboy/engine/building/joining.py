@@ -16,6 +16,7 @@ from carboy.formats.settings.reading import Settings
 from carboy.store.gc import LAYER, Key
 from carboy.store.layers import LayerStore
 from carboy.store.metadata import Database
+from carboy.store.paths import STEP_PREFIX
 
 if TYPE_CHECKING:
     from carboy.engine.building.bench import Fetched
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from carboy.formats.dockerapi.filters import Filters
     from carboy.formats.dockerapi.system import BuildCacheRecord
     from carboy.formats.dockerapi.upkeep import BuildCachePruned
-
-STEP_PREFIX = "build"
-"""How the directories of steps begin, beside those of containers."""
 
 
 class Building:

@@ -26,6 +26,7 @@ from carboy.formats.reference import Reference, parse
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 _EPOCH = "SOURCE_DATE_EPOCH"
+_MOST_DESCRIPTORS = 256
 _LATEST = 253_402_300_799  # the last second of the year 9999
 _OUTPUTS = {
     "image": {"name", "push", "dest"},
@@ -59,9 +60,12 @@ def named_descriptors(options: BuildOptions) -> list[tuple[int, bool]]:
     if options.context is not UNSET:
         contexts.append(options.context)
     found = [(each.descriptor, each.kind == "directory") for each in contexts if each.descriptor >= 0]
-    return found + [
+    found += [
         (each.descriptor, True) for each in (*options.cache_from, *options.cache_to) if each.descriptor >= 0
     ]
+    if len({number for number, _ in found}) > _MOST_DESCRIPTORS:
+        raise InvalidArgument(f"more than {_MOST_DESCRIPTORS} descriptors cannot be handed over for a build")
+    return found
 
 
 def context_of(

@@ -61,7 +61,7 @@ class Toolshop:
             bases=bases,
             host_platform=host_platform,
         )
-        proxies = own_proxies(settings, environment)
+        proxies = _own_proxies(settings, environment)
         self.builder = Builder(paths, images, tools, proxies=proxies, after=self.caches.after_build)
 
     def close(self) -> None:
@@ -72,7 +72,7 @@ class Toolshop:
         self.executor.close()
 
 
-def own_proxies(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+def _own_proxies(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
     """The daemon's proxies: of its settings, else of its environment."""
     found = {name.upper(): value for name, value in environment.items() if name.upper() in PROXIES and value}
     for name in ("http-proxy", "https-proxy", "no-proxy"):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
 from carboy.build.progress import Cancellation
 from carboy.engine.building.bench import PATIENCE, Announced, Bench
-from carboy.errors import Conflict, InvalidArgument, NotFound
+from carboy.errors import Conflict, InvalidArgument, NotFound, Unavailable
 from carboy.formats.dockerapi.build import BuildContext, BuildOptions
 from carboy.store.archiveout import Sink
 
@@ -55,6 +55,27 @@ def is_open(number: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def test_what_waits_is_bounded() -> None:
+    """Clients may announce, and never come back."""
+    bench = Bench()
+    secrets = BuildOptions(secrets={"a": bytes(3 << 20)})
+    builds = [bench.announce(Announced(secrets)) for _ in range(3)]
+    with pytest.raises(Unavailable):
+        bench.announce(Announced(secrets))
+    many = {number: descriptor() for number in range(200)}
+    numbers = list(many.values())
+    few = Announced(BuildOptions(), many)
+    bench.take(builds[0]).close()
+    bench.announce(few)
+    for _ in range(2):
+        with suppress(Unavailable):
+            bench.announce(Announced(BuildOptions(), many))
+    with pytest.raises(Unavailable):
+        bench.announce(Announced(BuildOptions(), many))
+    bench.close()
+    assert not any(map(is_open, numbers))
 
 
 def test_a_build_is_taken_once() -> None:
