@@ -19,6 +19,7 @@ import os
 
 from carboy.digest import Digest
 from carboy.errors import InvalidArgument
+from carboy.linux.inodeflags import spread_subdirectories
 
 DEFAULT_ROOT = "/var/lib/carboy"
 STEP_PREFIX = "build"
@@ -76,6 +77,8 @@ class Paths:
             (self.containers_run, 0o700),
         ):
             _make_directory(path, mode)
+        for path in (self.containers, self.volumes):
+            spread_subdirectories(path)
 
     def blob(self, digest: Digest) -> str:
         """The file with the content named `digest`."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from carboy.linux import inotify, layers, seccomp
+from carboy.linux.inodeflags import inode_flags, spread_subdirectories
 
 
 def test_changes_are_told_with_their_names(tmp_path: Path) -> None:
@@ -38,3 +39,19 @@ def test_a_filter_of_an_impossible_size_is_refused(program: bytes) -> None:
 def test_the_kernel_version_is_read_whatever_follows_it() -> None:
     major, minor = layers.kernel_version()
     assert (major, minor) >= (5, 14)
+
+
+def test_subdirectories_are_spread_where_the_filesystem_can(tmp_path: Path) -> None:
+    folder = tmp_path / "containers"
+    folder.mkdir()
+    listened = spread_subdirectories(str(folder))
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if not listened:
+            pytest.skip("this filesystem keeps no such flag")
+        assert inode_flags(descriptor) & 0x00020000
+    finally:
+        os.close(descriptor)
+    assert spread_subdirectories(str(folder))  # a second time changes nothing
+    assert not spread_subdirectories(str(tmp_path / "missing"))
+    assert not spread_subdirectories("/proc")
