@@ -10,9 +10,10 @@ from carboy.formats.tar.writer import END, encode, padding
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from carboy.archive.walking import Scope
+    from carboy.formats.tar.entry import TarEntry
 
     Send = Callable[[int, int], int]
 
@@ -26,9 +27,14 @@ def pack(start: int, name: bytes, *, scope: Scope | None = None, send: Send | No
     send: copies so many bytes of a descriptor to where the pieces go, by the kernel, and says how
     many it took; the rest is given as pieces.
     """
+    return pack_entries(walk(start, name, scope), send=send)
+
+
+def pack_entries(entries: Iterable[tuple[TarEntry, int]], *, send: Send | None = None) -> Iterator[bytes]:
+    """The tar of entries, each with the descriptor that its bytes are read from (-1: it has none)."""
     pending: list[bytes] = []
     held = 0
-    for entry, fd in walk(start, name, scope):
+    for entry, fd in entries:
         header = encode(entry)
         pending.append(header)
         held += len(header)

@@ -9,21 +9,18 @@ from __future__ import annotations
 import os
 from binascii import a2b_base64
 
+from carboy.archive.packing import pack_entries
 from carboy.archive.walking import LOOK, Scope, Walk
 from carboy.cli.session import for_people, write_all
 from carboy.errors import InvalidArgument
 from carboy.formats.dockerignore import NAME, Ignore, clean, files_for
-from carboy.formats.tar.entry import DIRECTORY, FIFO, REGULAR
-from carboy.formats.tar.writer import END, encode, padding
+from carboy.formats.tar.entry import DIRECTORY, FIFO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from carboy.formats.tar.entry import TarEntry
-
-_BATCH = 1 << 17
-_PIECE = 1 << 20
 
 
 class IgnoreScope(Scope):
@@ -93,31 +90,17 @@ def _scope(path: str, dockerfile: str, ignore: str) -> IgnoreScope:
 
 def _pack(directory: int, scope: IgnoreScope) -> Iterator[bytes]:
     start = os.open(".", LOOK | os.O_DIRECTORY, dir_fd=directory)
-    pending: list[bytes] = []
-    held = 0
     try:
-        for entry, descriptor in _inside(start, scope):
-            entry.uid = entry.gid = 0
-            entry.xattrs = None
-            pending.append(encode(entry))
-            held += len(pending[-1])
-            left = entry.size if entry.kind == REGULAR else 0
-            while left:
-                data = os.read(descriptor, min(left, _PIECE)) or bytes(min(left, _PIECE))
-                left -= len(data)
-                pending.append(data)
-                held += len(data)
-                if held >= _BATCH:
-                    yield b"".join(pending)
-                    pending, held = [], 0
-            if entry.kind == REGULAR:
-                pending.append(padding(entry.size))
-            if held >= _BATCH:
-                yield b"".join(pending)
-                pending, held = [], 0
+        yield from pack_entries(_bare(_inside(start, scope)))
     finally:
         os.close(start)
-    yield b"".join((*pending, END))
+
+
+def _bare(entries: Iterator[tuple[TarEntry, int]]) -> Iterator[tuple[TarEntry, int]]:
+    for entry, descriptor in entries:
+        entry.uid = entry.gid = 0
+        entry.xattrs = None
+        yield entry, descriptor
 
 
 def _inside(start: int, scope: IgnoreScope) -> Iterator[tuple[TarEntry, int]]:
