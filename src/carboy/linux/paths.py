@@ -33,6 +33,8 @@ _MAX_LINKS = 40  # as many as the kernel follows
 _ATTEMPTS = 128  # EAGAIN: somebody renames while we resolve; a hostile process may do so all day
 
 _STRICT = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
+RESOLVE_IN_TREE = _STRICT | RESOLVE_NO_XDEV
+"""What lies below a directory itself: through no link, on no mount."""
 
 
 def openat2(dir_fd: int, path: str | bytes, flags: int, mode: int = 0, *, resolve: int = 0) -> int:

@@ -5,15 +5,8 @@ from __future__ import annotations
 import errno
 import os
 
-from carboy.linux.paths import (
-    RESOLVE_BENEATH,
-    RESOLVE_NO_MAGICLINKS,
-    RESOLVE_NO_SYMLINKS,
-    RESOLVE_NO_XDEV,
-    openat2,
-)
+from carboy.linux.paths import RESOLVE_IN_TREE, openat2
 
-_RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
 _DEPTH = 64
 """Directories deeper than this are first moved up, so that hostile trees exhaust neither
 descriptors nor the stack."""
@@ -58,7 +51,7 @@ def remove_in(directory: str, name: str | bytes) -> None:
 
 def _open_directory(dir_fd: int, name: bytes) -> int:
     try:
-        fd = openat2(dir_fd, name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, resolve=_RESOLVE)
+        fd = openat2(dir_fd, name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, resolve=RESOLVE_IN_TREE)
     except PermissionError:
         fd = _open_without_rights(dir_fd, name)
     if os.geteuid() != 0 and os.fstat(fd).st_mode & 0o700 != 0o700:
@@ -71,12 +64,12 @@ def _open_without_rights(dir_fd: int, name: bytes) -> int:
 
     The mode is changed through a descriptor: by name, a link could be put in between.
     """
-    place = openat2(dir_fd, name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, resolve=_RESOLVE)
+    place = openat2(dir_fd, name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, resolve=RESOLVE_IN_TREE)
     try:
         os.chmod(f"/proc/self/fd/{place}", 0o700)
     finally:
         os.close(place)
-    return openat2(dir_fd, name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, resolve=_RESOLVE)
+    return openat2(dir_fd, name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, resolve=RESOLVE_IN_TREE)
 
 
 def _empty(directory: int, top: int, depth: int) -> None:

@@ -7,15 +7,8 @@ from __future__ import annotations
 
 import os
 
-from carboy.linux.paths import (
-    RESOLVE_BENEATH,
-    RESOLVE_NO_MAGICLINKS,
-    RESOLVE_NO_SYMLINKS,
-    RESOLVE_NO_XDEV,
-    openat2,
-)
+from carboy.linux.paths import RESOLVE_IN_TREE, openat2
 
-_RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LONGEST = 4000
 """Bytes of a path: the kernel takes 4095.  What lies deeper was made to be a nuisance and counts nothing."""
@@ -40,7 +33,7 @@ def _walk(root: int) -> int:
     while pending:
         here = pending.pop()
         try:
-            directory = openat2(root, here, _DIRECTORY, resolve=_RESOLVE)
+            directory = openat2(root, here, _DIRECTORY, resolve=RESOLVE_IN_TREE)
         except OSError:
             continue  # it went meanwhile, or is a mount
         try:

@@ -12,7 +12,7 @@ from carboy.build.executor import Job
 from carboy.build.graph import SCRIPT_PATH
 from carboy.engine.building import trust
 from carboy.engine.building.mounts import Entry
-from carboy.engine.containers.bundle import light_field, write_file
+from carboy.engine.containers.bundle import light_field, resolv_conf, write_file
 from carboy.engine.containers.parts import Parts
 from carboy.engine.monitors import Message
 from carboy.engine.spec.cdi import Registry
@@ -56,7 +56,7 @@ class StepBundle:
             container_id=self._id,
             identity=resolve(job.user, (), passwd=passwd, group=group),
             volumes={},
-            files=self._write_files(host.network_mode),
+            files=self._write_files(host),
             edits=requested_edits(host, parts.facts),
         )
         config = ContainerConfig(
@@ -94,17 +94,17 @@ class StepBundle:
             hidden += trust.variables([*job.env, *hidden])
         return [*hidden, *job.env]
 
-    def _write_files(self, network: str) -> dict[str, str]:
+    def _write_files(self, host: HostConfig) -> dict[str, str]:
         """The step's own files, on the host, by where they are bound to."""
         job, directory = self._job, self._directory
-        gateway = self._parts.network.gateway if network == "bridge" else None
+        gateway = self._parts.network.gateway if host.network_mode == "bridge" else None
         hosts = files.hosts(
             hostname=job.hostname,
             addresses=[_LOOPBACK],
             extra=[files.parse_extra_host(text, gateway=gateway) for text in job.extra_hosts],
         )
         write_file(f"{directory}/hosts", hosts)
-        write_file(f"{directory}/resolv.conf", _resolv_conf(own_namespace=network != "host"))
+        write_file(f"{directory}/resolv.conf", resolv_conf(host, own_namespace=host.network_mode != "host"))
         found = {f"/etc/{name}": f"{directory}/{name}" for name in ("hosts", "resolv.conf")}
         if job.script:
             write_file(f"{directory}/script", job.script)
@@ -146,19 +146,3 @@ def host_config(job: Job, devices: Sequence[str]) -> HostConfig:
         ulimits=[Ulimit(name=name, soft=soft, hard=hard) for name, soft, hard in limits.ulimits],
         device_requests=[DeviceRequest(driver="cdi", device_ids=[*devices])] if devices else [],
     )
-
-
-def _resolv_conf(*, own_namespace: bool) -> str:
-    content = _read(files.ETC_RESOLV_CONF)
-    source = files.resolv_conf_source(content)
-    if source != files.ETC_RESOLV_CONF:
-        content = _read(source)
-    return files.resolv_conf(content, source=source, own_namespace=own_namespace)
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            return file.read(1 << 20).decode("utf-8", "replace")
-    except OSError:
-        return ""

@@ -26,6 +26,7 @@ from carboy.engine.spec.process import working_directory
 from carboy.engine.spec.propagation import check_propagation
 from carboy.engine.users import read_account_files, resolve
 from carboy.errors import Internal, InvalidArgument
+from carboy.formats.dockerapi.containers import HostConfig
 from carboy.linux.paths import exists_in_root, make_directories_in_root
 from carboy.network import files
 
@@ -106,7 +107,7 @@ class Bundles:
         hostname = hostname_of(container)
         write_file(f"{bundle}/hosts", self.hosts(container, None))
         write_file(f"{bundle}/hostname", files.hostname_file(hostname))
-        write_file(f"{bundle}/resolv.conf", _resolv_conf(container, own_namespace=own))
+        write_file(f"{bundle}/resolv.conf", resolv_conf(container.document.host, own_namespace=own))
         return {f"/etc/{name}": f"{bundle}/{name}" for name in ("hosts", "hostname", "resolv.conf")}
 
     def hosts(self, container: Container, address: IPv4Address | None) -> str:
@@ -219,8 +220,8 @@ def ensure_bind_source(path: str, *, create: bool) -> None:
         raise InvalidArgument(f"cannot use the bind source {path[:200]!r}: {error}") from error
 
 
-def _resolv_conf(container: Container, *, own_namespace: bool) -> str:
-    host = container.document.host
+def resolv_conf(host: HostConfig, *, own_namespace: bool) -> str:
+    """Text for /etc/resolv.conf: the machine's, and what the options say."""
     content = _read_host_file(files.ETC_RESOLV_CONF)
     source = files.resolv_conf_source(content)
     if source != files.ETC_RESOLV_CONF:
