@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from carboy.formats.tar import DIRECTORY, END, REGULAR, TarEntry, encode, padding
@@ -11,6 +12,9 @@ from carboy.store.content import storage_error
 
 _CHUNK = 1 << 20
 _SENDFILE_CHUNK = 1 << 26
+
+OpenFile = Callable[[], int]
+"""A descriptor to read a file from; who called closes it."""
 
 
 class Sink(Protocol):
@@ -40,6 +44,25 @@ class ArchiveOut:
         self.write(_header(path, size))
         self.copy(source, size)
         self.write(padding(size))
+
+    def tree(self, small: Mapping[str, bytes], large: Mapping[str, tuple[int, OpenFile]]) -> None:
+        """All of an archive, by path: small files, large ones (bytes, opener), directories."""
+        names = {*small, *large}
+        for path in sorted(names.union(*map(_parents, names))):
+            if path in small:
+                self.member(path, small[path])
+            elif path in large:
+                self._opened(path, *large[path])
+            else:
+                self.directory(path)
+        self.end()
+
+    def _opened(self, path: str, size: int, opener: OpenFile) -> None:
+        descriptor = opener()
+        try:
+            self.file(path, descriptor, size)
+        finally:
+            os.close(descriptor)
 
     def end(self) -> None:
         """What closes an archive."""
@@ -81,6 +104,11 @@ class ArchiveOut:
             if error.errno in (errno.EINVAL, errno.ENOSYS):
                 return 0
             raise storage_error(error, "write the archive") from error
+
+
+def _parents(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
 
 
 def _header(path: str, size: int) -> bytes:

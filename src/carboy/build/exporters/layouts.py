@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 
@@ -19,7 +20,7 @@ from carboy.digest import Descriptor, Digest
 from carboy.errors import InvalidArgument
 from carboy.formats import imagearchive, oci
 from carboy.formats.reference import Reference
-from carboy.store.archiveout import ArchiveOut, Sink
+from carboy.store.archiveout import ArchiveOut, OpenFile, Sink
 from carboy.store.layers import LayerStore
 
 _DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -59,22 +60,12 @@ class Layout:
 
     def write(self, layers: LayerStore, sink: Sink) -> None:
         """Write it all; may be done again."""
-        out = ArchiveOut(sink)
-        for path in sorted({"blobs", "blobs/sha256", *self.small, *self.stored, *self.compressed}):
-            if path in self.small:
-                out.member(path, self.small[path])
-            elif path in self.compressed:
-                out.file(path, *self.compressed[path])
-            elif path in self.stored:
-                diff_id, size = self.stored[path]
-                descriptor = layers.open_tar(diff_id)
-                try:
-                    out.file(path, descriptor, size)
-                finally:
-                    os.close(descriptor)
-            else:
-                out.directory(path)
-        out.end()
+        large: dict[str, tuple[int, OpenFile]] = {
+            path: (size, partial(layers.open_tar, diff_id)) for path, (diff_id, size) in self.stored.items()
+        }
+        for path, (descriptor, size) in self.compressed.items():
+            large[path] = (size, partial(os.dup, descriptor))
+        ArchiveOut(sink).tree(self.small, large)
 
     def close(self) -> None:
         """Let go of the compressed files."""
