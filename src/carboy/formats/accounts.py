@@ -5,6 +5,9 @@
     --group-add           names or numbers, added to either
     --chown               the same forms, but a uid alone is its own gid, as the builder of Docker has it
 
+"root" is 0 for the builder whatever the files say, and for everybody when they do not know it: images
+that begin from nothing have none.
+
 The files belong to the image, hence are hostile: lines that make no sense are skipped.  A number
 is a number: it is never looked up as a *name*, and one beyond 31 bits is refused rather than wrapped.
 """
@@ -44,7 +47,7 @@ def resolve(user: str, group_add: Iterable[str], *, passwd: bytes, group: bytes)
     user_part = user_part or "0"
     accounts = list(_accounts(passwd))
     account = _find_account(user_part, accounts)
-    if account is None and _is_number(user_part):
+    if account is None and (_is_number(user_part) or user_part == "root"):
         account = _Account("", _number(user_part, user), 0, "/")
     if account is None:
         raise InvalidArgument(f"unable to find user {user_part[:80]}: no matching entries in passwd file")
@@ -64,7 +67,7 @@ def resolve_owner(owner: str, *, passwd: bytes, group: bytes) -> tuple[int, int]
     """(uid, gid) of a `--chown`; raises InvalidArgument naming what is unknown."""
     user_part, colon, group_part = owner.partition(":")
     user_part = user_part or "0"
-    if _is_number(user_part):
+    if _is_number(user_part) or user_part == "root":
         uid = gid = _number(user_part, owner)
     else:
         account = _find_account(user_part, list(_accounts(passwd)))
@@ -78,7 +81,7 @@ def resolve_owner(owner: str, *, passwd: bytes, group: bytes) -> tuple[int, int]
 
 def needs_files(owner: str) -> bool:
     """Whether a name has to be looked up to know what `owner` means."""
-    return not all(_is_number(part) for part in owner.split(":", 1) if part)
+    return not all(_is_number(part) or part == "root" for part in owner.split(":", 1) if part)
 
 
 def _find_account(name: str, accounts: list[_Account]) -> _Account | None:
@@ -94,6 +97,8 @@ def _find_group(name: str, groups: list[tuple[str, int, frozenset[str]]]) -> int
     for group_name, gid, _ in groups:
         if group_name == name:
             return gid
+    if name == "root":
+        return 0
     raise InvalidArgument(f"unable to find group {name[:80]}: no matching entries in group file")
 
 
@@ -102,6 +107,8 @@ def _is_number(text: str) -> bool:
 
 
 def _number(text: str, user: str) -> int:
+    if text == "root":
+        return 0
     number = int(text) if len(text) <= 20 else _MAX_ID + 1
     if number > _MAX_ID:
         raise InvalidArgument(f"uids and gids must be in range 0-{_MAX_ID}: {user[:40]!r}")

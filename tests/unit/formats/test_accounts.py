@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from carboy.errors import InvalidArgument
-from carboy.formats.accounts import needs_files, resolve_owner
+from carboy.formats.accounts import needs_files, resolve, resolve_owner
 
 PASSWD = b"root:x:0:0::/root:/bin/sh\njoe:x:1001:1002::/home/joe:/bin/sh\n5:x:9:9::/:/bin/sh\nbroken:x:y:z\n"
 GROUP = b"root:x:0:\nstaff:x:50:joe\n"
@@ -24,6 +24,9 @@ GROUP = b"root:x:0:\nstaff:x:50:joe\n"
         (":7", (0, 7)),
         ("joe:", (1001, 1002)),
         ("2147483647", (2**31 - 1, 2**31 - 1)),
+        ("root", (0, 0)),
+        ("root:staff", (0, 50)),
+        ("joe:root", (1001, 0)),
     ],
 )
 def test_owners(owner: str, ids: tuple[int, int]) -> None:
@@ -39,7 +42,15 @@ def test_what_is_unknown_or_impossible_is_refused(owner: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("owner", "needed"), [("5", False), ("5:6", False), (":6", False), ("joe", True), ("5:staff", True)]
+    ("owner", "needed"),
+    [("5", False), ("5:6", False), (":6", False), ("joe", True), ("5:staff", True), ("root:root", False)],
 )
 def test_numbers_need_no_files(owner: str, needed: bool) -> None:
     assert needs_files(owner) is needed
+
+
+def test_root_is_known_where_nobody_is() -> None:
+    """`FROM scratch` and `COPY --chown=root:root`, as with BuildKit."""
+    assert resolve_owner("root:root", passwd=b"", group=b"") == (0, 0)
+    identity = resolve("root:root", [], passwd=b"", group=b"")
+    assert (identity.uid, identity.gid) == (0, 0)
