@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from support.daemon import Daemon, RequestError, running_daemon
+from support.buildclient import begin, build
+from support.daemon import IMAGE, Daemon, RequestError, running_daemon
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_overlay]
 
@@ -175,3 +176,17 @@ def test_a_bad_file_harms_only_its_own_devices(daemon: Daemon, directories: Path
     finally:
         for path in (bad, pipe, open_to_all):
             path.unlink()
+
+
+def test_a_run_of_a_build_sees_what_was_allowed(daemon: Daemon) -> None:
+    text = (
+        f"FROM {IMAGE}\n"
+        "RUN --device=nvidia.com/gpu=all,required --device=vendor.com/thing=two "
+        "{ echo $GPU $COMMON $THING; head -c 3 /dev/gpu0 | wc -c; } > /seen\n"
+    )
+    assert "--allow device=nvidia.com/gpu=all" in build(daemon, text).error
+    allowed = ["device=nvidia.com/gpu", "device=vendor.com/thing=two"]
+    built = build(daemon, build=begin(daemon, Dockerfile=text.encode(), Empty=True, Allow=allowed))
+    inside = daemon.shell("cat /seen; echo [$GPU]; ls /dev/gpu0 2>&1; true", Image=built.id)
+    assert inside.startswith("all 1 newer\n3\n[]\n")
+    assert "No such file" in inside
