@@ -32,7 +32,7 @@ class Source:
 def read(context: str, file: str) -> Source:
     """The Dockerfile of a context; `file` is the value of --file."""
     if context.startswith(_REMOTE) or context.endswith(".git"):
-        raise Unsupported(f'context "{context}": remote contexts come in a later version: use a directory')
+        raise Unsupported(f'context "{context}": --check reads no remote contexts: check a directory out')
     if context == "-":
         if file == "-":
             raise InvalidArgument("invalid argument: can't use stdin for both build context and dockerfile")
