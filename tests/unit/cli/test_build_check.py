@@ -158,7 +158,7 @@ def test_a_tar_on_standard_input(run: Callable[..., tuple[int, str, str]], mode:
         (["--check", "-f", "/", "."], "directory"),
         (["--check", "-f", "/dev/zero", "."], "larger than"),
         (["--check", "-f", "-", "-"], "both"),
-        (["--check", "https://example.org/a.git"], "later"),
+        (["--check", "https://example.org/a.git"], "no remote contexts"),
         (["--call=outline", "."], "later"),
         (["--call=bogus", "."], "bogus"),
         (["--call=check,x=1", "."], "x=1"),
