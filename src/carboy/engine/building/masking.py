@@ -10,6 +10,7 @@ import os
 import stat
 
 from carboy.build.trees import LocalTree
+from carboy.errors import Unsupported
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_DEPTH = 256
@@ -40,7 +41,10 @@ class _Mask:
         """The whiteouts of one directory, and of those in it."""
         _copy_attributes(source, target)
         if depth > _MAX_DEPTH:
-            return
+            raise Unsupported(
+                f"the directory {prefix[:200]!r} is too deep to find what .dockerignore keeps out of it"
+                f" (more than {_MAX_DEPTH} levels): ignore it as a whole"
+            )
         opened = os.open(".", _DIRECTORY, dir_fd=source)  # the context's own may be O_PATH
         try:
             with os.scandir(opened) as entries:
@@ -60,7 +64,7 @@ class _Mask:
     def _descend(self, source: int, target: int, name: str, path: str, depth: int) -> None:
         try:
             inner = os.open(name, _DIRECTORY, dir_fd=source)
-        except (FileNotFoundError, NotADirectoryError, OSError):
+        except (FileNotFoundError, NotADirectoryError):
             return  # it changes meanwhile
         try:
             before = self.hidden
