@@ -47,6 +47,11 @@ def test_what_changes_nothing_adds_no_layer(workbench: Workbench, script: str) -
     assert workbench.run(script).layer is None
 
 
+def test_a_name_that_a_layer_cannot_hold_is_told(workbench: Workbench) -> None:
+    with pytest.raises(CarboyError, match=r'^"/srv/\.wh\.old" cannot be in a layer'):
+        workbench.run("mkdir -p /srv && touch /srv/.wh.old")
+
+
 def test_no_stubs_of_mount_points_whatever_is_missing(workbench: Workbench) -> None:
     done = workbench.run("echo > /etc/mine; mkdir /proc2; cat /etc/hosts; ls /etc /sys")
     assert list(workbench.members(done.layer)) == ["etc", "etc/mine", "proc2"]

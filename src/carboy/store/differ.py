@@ -171,7 +171,8 @@ def _members(found: Iterable[Found]) -> Iterator[tuple[Found, TarEntry]]:
             continue
         if name.startswith(WHITEOUT):
             raise Unsupported(
-                f"{item.path[:200]!r} cannot be in a layer: names that begin with '.wh.' mean removal"
+                f'"/{item.path[:200].decode("utf-8", "backslashreplace")}" cannot be in a layer:'
+                ' names that begin with ".wh." mean removal'
             )
         members.append((item.path, item))
         if item.opaque:
