@@ -19,7 +19,7 @@ from typing import Protocol
 
 import msgspec
 
-from carboy.build.history import History, printable
+from carboy.build.history import History, Packed, printable
 from carboy.build.operation import Filesystem, Ingredients, Value
 from carboy.digest import Digest
 from carboy.errors import CarboyError
@@ -189,7 +189,7 @@ class BuildCache:
             row = connection.execute("SELECT at FROM build_pruned WHERE key=?", (key,)).fetchone()
         return row[0] if row is not None else None
 
-    def remember(self, key: str, ingredients: Ingredients) -> None:
+    def remember(self, key: str, ingredients: Ingredients | Packed) -> None:
         """Keep what a step depends on, for explanations and records."""
         self.history.remember(key, ingredients)
 

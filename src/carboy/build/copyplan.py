@@ -12,9 +12,10 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 
 import msgspec
 
@@ -104,16 +105,27 @@ class Placement:
 
     def put(self, items: dict[bytes, Item], group: int, check: bool) -> None:
         """Make the items."""
+        for item in self.items(self.match.rows, group):
+            if check:
+                _check_replacing(items, item.path, is_dir=stat.S_ISDIR(item.mode))
+            items[item.path] = item
+
+    def taken(self) -> Iterator[Item]:
+        """The items by path; the rows are let go meanwhile."""
+        rows = self.match.rows
+        rows.sort(key=lambda row: row.path, reverse=True)
+        return self.items(_popped(rows), 0)
+
+    def items(self, rows: Iterable[Row], group: int) -> Iterator[Item]:
+        """One for each row."""
         match, of, is_context = self.match, self.attributes.of, self.attributes.is_context
         inside = self.path + b"/" if self.path else b""
         place = match.place + b"/" if match.place else b""
         twins = {row.twin for row in match.rows if row.twin}
-        for row in match.rows:
+        for row in rows:
             path = inside + row.path if row.path else self.path
             mode, uid, gid, _ = of(row)
-            if check:
-                _check_replacing(items, path, is_dir=stat.S_ISDIR(mode))
-            item = items[path] = Item(path, mode, uid, gid, row.size, row.link, row.rdev)
+            item = Item(path, mode, uid, gid, row.size, row.link, row.rdev)
             if row.record:
                 item.origin, item.record = self.input, row.record
                 item.place = place + row.path if row.path else match.place
@@ -122,6 +134,7 @@ class Placement:
                 first = row.twin or (row.path if row.path in twins else b"")
                 if first:
                     item.group = b"%d/%s" % (group, first)
+            yield item
 
 
 @dataclass(slots=True)
@@ -151,6 +164,17 @@ class Plan:
             else:
                 step.put(items, number, len(self.steps) > 1)
         return items
+
+    def take(self) -> Iterable[Item]:
+        """The members by path, to be written: once, and nothing can be asked of the plan afterwards.
+
+        Those of a single source, of which there may be very many, are made one at a time.
+        """
+        self.values = {}
+        *above, last = self.steps
+        if isinstance(last, Placement) and all(_is_above(step, last.path) for step in above):
+            return chain((step for step in above if isinstance(step, Item)), last.taken())
+        return by_path(self.items())
 
 
 class Planner:
@@ -337,6 +361,22 @@ class Planner:
 
 _SELECTIONS = "1"
 """Version of what is remembered of a selection."""
+
+
+def by_path(items: Mapping[bytes, Item]) -> list[Item]:
+    """In the order of the layer."""
+    return [items[path] for path in sorted(items)]
+
+
+def _popped(rows: list[Row]) -> Iterator[Row]:
+    """The last first; those that were given are not kept."""
+    while rows:
+        yield rows.pop()
+
+
+def _is_above(step: Placement | Item, path: bytes) -> bool:
+    """Whether it is nothing but a directory on the way there, or the one that is filled."""
+    return isinstance(step, Item) and stat.S_ISDIR(step.mode) and (path + b"/").startswith(step.path + b"/")
 
 
 def _check_replacing(items: dict[bytes, Item], path: bytes, *, is_dir: bool) -> None:

@@ -32,6 +32,8 @@ _SECOND = 1_000_000_000
 _RACY = _SECOND // 10
 _RACY_SECONDS = 2 * _SECOND
 _MAX_BYTES = 256 << 20
+_PENDING = 1 << 20
+"""Bytes of names and records that wait to be written."""
 _DAY = 86_400
 _VERSION = 2
 _SEAL = 4
@@ -69,6 +71,7 @@ class HashCache:
         self._connection: sqlite3.Connection | None = None
         self._trusted: dict[int, bool] = {}
         self._changed: list[tuple[bytes, int, int, bytes, bytes, int]] = []
+        self._pending = 0
         self._now = int(time.time())
         self._loaded: bytes | None = None
         self._rows: dict[bytes, _Row] = {}
@@ -104,12 +107,15 @@ class HashCache:
         return dict(zip(names.split(b"/"), pieces, strict=True))
 
     def keep(self, path: bytes, status: os.stat_result, records: dict[bytes, bytes]) -> None:
-        """Remember the records of a directory; written by `close`."""
+        """Remember the records of a directory; written soon, or by `close`."""
         if records:
             device, inode = _signed(status.st_dev, status.st_ino)
             names = b"/".join(records)
             sealed = _seal(names, b"".join(records.values()))
             self._changed.append((path, device, inode, names, sealed, self._now))
+            self._pending += len(names) + len(sealed)
+            if self._pending > _PENDING:
+                self._write_changed()
 
     def trusts(self, fd: int, device: int) -> bool:
         """Whether stamps of files on this device mean anything."""
@@ -136,6 +142,12 @@ class HashCache:
 
     def close(self) -> None:
         """Write what is new."""
+        self._write_changed()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _write_changed(self) -> None:
         if self._changed:
             self._write(
                 "INSERT OR REPLACE INTO directories(path, device, inode, names, records, used)"
@@ -143,9 +155,7 @@ class HashCache:
                 self._changed,
             )
         self._changed = []
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._pending = 0
 
     def _all(self, path: bytes) -> list[tuple[bytes, int, int, bytes, bytes, int]]:
         try:

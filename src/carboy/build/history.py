@@ -20,6 +20,8 @@ from carboy.store.metadata import Database
 _LONGEST = 64 << 20
 """Bytes of JSON: ingredients that are longer (half a million files) are not kept."""
 _PLACES = 20_000
+_MANY = 10_000
+"""Ingredients that are compressed at once, not only when they are written."""
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder(tuple[str, dict[str, str]])
 
@@ -33,6 +35,19 @@ class Past:
     built_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Very many ingredients, in little memory."""
+
+    data: bytes
+    """As in the database; empty: there are too many to be kept."""
+
+
+def packed(ingredients: Ingredients) -> Ingredients | Packed:
+    """The same, small: while a step runs, nobody needs to read what it depends on."""
+    return ingredients if len(ingredients.values) < _MANY else Packed(_compressed(ingredients))
+
+
 class History:
     """The past of all builds of one root."""
 
@@ -40,10 +55,10 @@ class History:
         self._database = database
         self._clock = clock
         self._lock = threading.Lock()
-        self._ingredients: dict[str, Ingredients] = {}
+        self._ingredients: dict[str, Ingredients | Packed] = {}
         self._places: dict[str, Past] = {}
 
-    def remember(self, key: str, ingredients: Ingredients) -> None:
+    def remember(self, key: str, ingredients: Ingredients | Packed) -> None:
         """Keep what a step depends on."""
         with self._lock:
             self._ingredients[key] = ingredients
@@ -52,17 +67,13 @@ class History:
         """What a step with this key depended on, when it is still known."""
         with self._lock:
             pending = self._ingredients.get(key)
-        if pending is not None:
+        if isinstance(pending, Ingredients):
             return pending
+        if pending is not None:
+            return _ingredients(pending.data)
         with self._database.read() as connection:
             row = connection.execute("SELECT document FROM build_ingredients WHERE key=?", (key,)).fetchone()
-        if row is None:
-            return None
-        try:
-            operation, values = _decoder.decode(zlib.decompress(row[0]))
-        except (zlib.error, msgspec.DecodeError):
-            return None
-        return Ingredients(operation, values)
+        return _ingredients(row[0]) if row is not None else None
 
     def knows(self, key: str) -> bool:
         """Whether `recall` would find something."""
@@ -97,7 +108,11 @@ class History:
             ingredients, places = dict(self._ingredients), dict(self._places)
         if not ingredients and not places:
             return
-        rows = [(key, zlib.compress(data, 1)) for key, data in _encoded(ingredients)]
+        rows = [
+            (key, data)
+            for key, one in ingredients.items()
+            if (data := one.data if isinstance(one, Packed) else _compressed(one))
+        ]
         with self._database.write(durable=False) as connection:
             connection.executemany("INSERT OR IGNORE INTO build_ingredients VALUES (?, ?)", rows)
             connection.executemany(
@@ -131,6 +146,15 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _encoded(ingredients: dict[str, Ingredients]) -> list[tuple[str, bytes]]:
-    found = [(key, _encoder.encode((one.operation, dict(one.values)))) for key, one in ingredients.items()]
-    return [(key, data) for key, data in found if len(data) <= _LONGEST]
+def _compressed(ingredients: Ingredients) -> bytes:
+    """As they are kept; empty when they are too long."""
+    data = _encoder.encode((ingredients.operation, dict(ingredients.values)))
+    return zlib.compress(data, 1) if len(data) <= _LONGEST else b""
+
+
+def _ingredients(data: bytes) -> Ingredients | None:
+    try:
+        operation, values = _decoder.decode(zlib.decompress(data))
+    except (zlib.error, msgspec.DecodeError):
+        return None
+    return Ingredients(operation, values)

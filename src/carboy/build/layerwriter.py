@@ -1,8 +1,10 @@
 """Writing a layer's tar directly: no tree is made first, every file is read once.
 
-    items, any order ──sort──▶ header, contents, header, contents … ──▶ Intake ──▶ LayerStore.commit
-                                        small files in one write, large ones copied by the kernel
+    items, sorted ──▶ header, contents, header, contents … ──▶ Intake
+              │         small files in one write, large ones copied by the kernel
+              └──▶ members, one at a time ──▶ LayerStore.commit
 
+There may be very many, so nothing here is kept for each.
 Canonical (determinism.md rows 2, 4, 7, 10): members sorted by the bytes of their paths, every time is
 the epoch, the first path of a file with several names carries its contents.  Files of a context
 must still be what was looked at: they were hashed then, and their digests are in the step's key.
@@ -14,7 +16,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -85,12 +87,11 @@ def write_layer(
     epoch: int,
     check: Callable[[], None],
 ) -> Layer:
-    """Make a layer of the items; nothing is left of it when that fails."""
+    """Make a layer of the items, which come sorted by path; nothing is left of it when that fails."""
     with layers.begin() as intake:
         try:
             writer = _Writer(intake, origins, epoch, check)
-            writer.write(sorted(items, key=lambda item: item.path))
-            return layers.commit(intake, members=writer.members)
+            return layers.commit(intake, members=writer.write(items))
         except BaseException as error:
             if os.path.isdir(intake.path):
                 layers.discard(intake, error)
@@ -116,10 +117,9 @@ class _Writer:
         self._pending: list[bytes] = []
         self._size = 0
         self._total = 0
-        self.members: list[TarEntry] = []
-        """What was written, as a reader of the tar would find it."""
 
-    def write(self, items: Sequence[Item]) -> None:
+    def write(self, items: Iterable[Item]) -> Iterator[TarEntry]:
+        """Write them all; gives what a reader of the tar would find."""
         groups: dict[bytes, bytes] = {}
         for item in items:
             entry = self._entry(item)
@@ -132,7 +132,6 @@ class _Writer:
                 header = self._headers.make(entry.unsafe_path, entry.mode, entry.uid, entry.gid, entry.size)
             header = header or encode(entry, epoch=self._epoch)
             entry.data_offset = self._total + len(header)
-            self.members.append(entry)
             if not entry.size:
                 self._add(header)
             elif item.origin >= 0 and entry.size <= _SMALL and not item.segments:
@@ -140,6 +139,7 @@ class _Writer:
             else:
                 self._add(header)
                 self._contents(item)
+            yield entry
         self._add(END)
         self._flush()
 

@@ -91,6 +91,8 @@ class Scanner:
     """Raises when the build is cancelled."""
     warn: Callable[[str], None]
     _twins: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    _modes: dict[int, int] = field(default_factory=dict)
+    """Each st_mode once: files have few different ones, and every status brings an int of its own."""
 
     def file(self, parent: int, name: bytes, place: bytes) -> Row:
         """The row of a source that is no directory: `name` in `parent`, at `place` in the tree."""
@@ -127,7 +129,7 @@ class Scanner:
         inside = place + b"/" if place else b""
         ignore = self.tree.ignore
         directories: list[tuple[bytes, os.stat_result, bool]] = []
-        start = len(rows)
+        start, modes = len(rows), self._modes
         with os.scandir(fd) as found:
             for item in found:
                 name = os.fsencode(item.name)
@@ -148,7 +150,8 @@ class Scanner:
                     continue
                 record = old.get(name)
                 if record is not None and record[:STAMP_SIZE] == stamp_of(status):
-                    rows.append(Row(prefix + name, status.st_mode, status.st_size, record))
+                    mode = status.st_mode
+                    rows.append(Row(prefix + name, modes.setdefault(mode, mode), status.st_size, record))
                     continue
                 row = self._row(fd, name, prefix + name, inside + name, status, old)
                 if row is not None:
@@ -226,7 +229,7 @@ class Scanner:
         old: dict[bytes, bytes],
     ) -> Row | None:
         """Of anything but a directory; None for what cannot be in a layer."""
-        mode = status.st_mode
+        mode = self._modes.setdefault(status.st_mode, status.st_mode)
         kind = stat.S_IFMT(mode)
         if kind == stat.S_IFREG:
             if self.tree.is_local:

@@ -23,6 +23,7 @@ from carboy.build.cache import BuildCache, CacheSource, Entry, Made
 from carboy.build.crew import Crew, Ticket
 from carboy.build.explain import Explainer
 from carboy.build.graph import Graph, Vertex
+from carboy.build.history import Packed, packed
 from carboy.build.operation import Filesystem, Ingredients, Step, Value
 from carboy.build.progress import Console
 from carboy.build.session import Session
@@ -178,14 +179,15 @@ class Flights:
 class _Work:
     """One vertex of a build on its way."""
 
-    __slots__ = ("ingredients", "inputs", "key", "owned", "started", "step", "ticket", "vertex")
+    __slots__ = ("ingredients", "inputs", "key", "owned", "queued", "started", "step", "ticket", "vertex")
 
     def __init__(self, vertex: Vertex) -> None:
         self.vertex = vertex
         self.started = 0.0
+        self.queued = False
         self.step: Step | None = None
         self.inputs: list[Value] = []
-        self.ingredients: Ingredients | None = None
+        self.ingredients: Ingredients | Packed | None = None
         self.key = ""
         self.owned = False
         """This build makes the key; others wait for its landing."""
@@ -335,6 +337,8 @@ class _Solving:
                 if not self._missing[dependent]:
                     ready.append(dependent)
         self._reporter.finished(work.vertex, "")
+        if self._session.made is not None:
+            self._session.made(index, outcome.value)
         self._begin(ready)
 
     # What is done for a vertex
@@ -350,9 +354,9 @@ class _Solving:
             return
         work.inputs = [self._outcomes[before].value for before in vertex.inputs]
         work.step = self._solver.make_step(vertex, self._session)
-        work.ingredients = work.step.ingredients(work.inputs)
-        if work.ingredients.cacheable:
-            work.key = work.ingredients.key()
+        work.ingredients = ingredients = work.step.ingredients(work.inputs)
+        if ingredients.cacheable:
+            work.key = ingredients.key()
         self._session.cancellation.check()
         entry = self._find(work)
         self._explain(work, entry)
@@ -399,6 +403,11 @@ class _Solving:
             work.owned = self._solver.flights.take_off(work.key, self, resume)
             if not work.owned and resume is not None:
                 return
+        if isinstance(work.ingredients, Ingredients):
+            work.ingredients = packed(work.ingredients)
+        if self._solver.runners.is_busy:
+            work.queued = True
+            self._reporter.progress(work.vertex, "waiting for another step to end", 0, 0)
         self._enter(work, self._solver.runners, self._run)
 
     def _resume(self, work: _Work) -> None:
@@ -416,6 +425,8 @@ class _Solving:
         if step is None:
             raise Internal(f"{work.vertex.name} was to be run before it was looked at")
         self._session.cancellation.check()
+        if work.queued:
+            self._reporter.progress(work.vertex, "", 0, 0)
         console = Console(self._reporter, work.vertex, self._session.cancellation)
         result = step.run(work.inputs, console)
         if work.key and isinstance(result.value, Filesystem):
@@ -454,7 +465,7 @@ class _Solving:
             self._cache.remember(work.key, work.ingredients)
 
     def _explain(self, work: _Work, entry: Entry | None) -> None:
-        if self._session.request.explain and work.ingredients is not None:
+        if self._session.request.explain and isinstance(work.ingredients, Ingredients):
             with self._changed:
                 layers = {index: one.layer for index, one in self._outcomes.items()}
             reasons = self._explainer.reasons(

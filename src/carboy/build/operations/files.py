@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from carboy.build import archives
-from carboy.build.copyplan import Plan, Planner
+from carboy.build.copyplan import Plan, Planner, by_path
 from carboy.build.graph import Files, Vertex
 from carboy.build.layerwriter import Item, Origin, write_layer
 from carboy.build.operation import Ingredients, Result, Value
@@ -57,11 +57,9 @@ class FilesStep:
                     continue
                 tree = stack.enter_context(self._opened(value))
                 origins.append(Origin(tree.root, is_local=tree.is_local, seen=plan.seen))
-            items = plan.items()
-            self._unpack(plan, items, origins, stack)
             layer = write_layer(
                 shop.layers,
-                items.values(),
+                self._unpacked(plan, origins, stack) if plan.archives else plan.take(),
                 origins,
                 epoch=self._session.epoch,
                 check=console.cancellation.check,
@@ -76,14 +74,15 @@ class FilesStep:
     def _warn(self, text: str) -> None:
         self._session.reporter.warning(self._vertex, text)
 
-    def _unpack(self, plan: Plan, items: dict[bytes, Item], origins: list[Origin], stack: ExitStack) -> None:
-        """Add the members of archives to the items."""
-        base = origins[0].fd
+    def _unpacked(self, plan: Plan, origins: list[Origin], stack: ExitStack) -> list[Item]:
+        """The items, the members of archives among them; adds their origins."""
+        items, base = plan.items(), origins[0].fd
         for archive, below in plan.archives:
             ingest = self._session.workshop.paths.ingest
             fd = archives.open_plain(origins[archive.origin], archive, ingest, stack)
             origins.append(Origin(fd))
             archives.unpack(fd, len(origins) - 1, below, base, items, epoch=self._session.epoch)
+        return by_path(items)
 
     @contextmanager
     def _opened(self, value: Value) -> Iterator[OpenTree]:
