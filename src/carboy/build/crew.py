@@ -44,6 +44,12 @@ class Crew:
             self._changed.notify_all()
             return self._changed.wait_for(lambda: not self._threads, patience)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job would have to wait now."""
+        with self._changed:
+            return self._threads == self._size and self._idle <= len(self._waiting)
+
     def submit(self, job: Callable[[], None]) -> Ticket:
         """Have the job done; it must not raise."""
         ticket = Ticket(job)

@@ -15,7 +15,7 @@ import os
 import time
 
 from carboy.cli import paint, terminal
-from carboy.cli.buildshow import Display, without_colours
+from carboy.cli.buildshow import Display, shown, without_colours
 from carboy.cli.session import write_all
 from carboy.cli.table import cut
 from carboy.cli.table import width as columns
@@ -23,9 +23,11 @@ from carboy.cli.table import width as columns
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from carboy.cli.buildshow import Step
+    from carboy.client.document import Json
 
 INTERVAL = 0.1
 _LINES = 5
+_BEGUN = 4096
 _CLEAR = "\x1b[J"
 _REST = "\x1b[K"
 _HIDE, _SHOW = "\x1b[?25l", "\x1b[?25h"
@@ -74,6 +76,11 @@ class Screen(Display):
         del step, lines, seconds
         self.tick()
 
+    def progressed(self, step: Step, trace: Json) -> None:
+        """It is in `doing`."""
+        del step, trace
+        self.tick()
+
     def warned(self, step: Step, text: str) -> None:
         """Above what runs."""
         del step
@@ -90,7 +97,7 @@ class Screen(Display):
     def _end(self, step: Step, right: str, colour: str, mark: str) -> None:
         self._clocks.pop(step.number, None)
         width = self._width()
-        self._ended.append(self._paint(_row(f" {mark} {without_colours(step.name)}", right, width), colour))
+        self._ended.append(self._paint(_row(f" {mark} {_flat(step.name)}", right, width), colour))
         self.tick()
 
     def _draw(self, now: float, *, running: bool = True) -> None:
@@ -111,13 +118,12 @@ class Screen(Display):
             seconds = now - self._clocks.get(step.number, now)
             rows.append(
                 self._paint(
-                    _row(f" \N{BLACK CIRCLE} {without_colours(step.name)}", f"{seconds:.1f}s", width),
+                    _row(f" \N{BLACK CIRCLE} {_flat(step.name)}", f"{seconds:.1f}s", width),
                     paint.CYAN,
                 )
             )
-            lines = [step.doing] if step.doing and not step.tail else step.tail[-_LINES:]
-            shown = [cut(f"     {without_colours(line)}", width - 1) for line in lines]
-            rows += [self._paint(line, paint.DIM) for line in shown]
+            said = [cut(f"     {_flat(line)}", width - 1) for line in _saying(step)]
+            rows += [self._paint(line, paint.DIM) for line in said]
         done, cached = self.counts
         status = f" {done} of {len(self.counted)} steps, {cached} from cache, {now - self._began:.1f} s"
         rows.append(cut(status, width - 1))
@@ -128,6 +134,20 @@ class Screen(Display):
 
     def _paint(self, text: str, colour: str) -> str:
         return paint.paint(text, colour) if colour and self._colours else text
+
+
+def _saying(step: Step) -> list[str]:
+    """The last lines of a step, with one that has not ended yet: bars of progress write over themselves."""
+    begun = shown(step.partial[-_BEGUN:]) if step.partial else ""
+    lines = [*step.tail, begun] if begun.strip() else step.tail
+    if not lines and step.doing:
+        return [step.doing]
+    return lines[-_LINES:]
+
+
+def _flat(text: str) -> str:
+    """Without colours, and with blanks for tabs: a terminal that jumps to a column leaves what was there."""
+    return without_colours(text).expandtabs()
 
 
 def _row(left: str, right: str, width: int) -> str:

@@ -123,6 +123,8 @@ class Display:
         step.partial = data[cut:]
         if cut:
             self._lines(step, data[:cut], _time(trace))
+        else:
+            self.tick()
 
     def _lines(self, step: Step, data: bytes, now: float) -> None:
         lines = [shown(line) for line in data.removesuffix(b"\n").split(b"\n")]
@@ -301,9 +303,9 @@ def _progress(trace: Json) -> str:
 
     current, total = document.number(trace, "Current"), document.number(trace, "Total")
     text = document.text(trace, "Text")
-    if total:
+    if total > 1:  # 1 of 1: a state, no transfer
         return f"{text} {human.size(current)} / {human.size(total)}".strip()
-    return f"{text} {human.size(current)}".strip() if current else text
+    return f"{text} {human.size(current)}".strip() if current and not total else text
 
 
 def _time(trace: Json) -> float:

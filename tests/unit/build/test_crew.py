@@ -31,6 +31,25 @@ def test_no_more_threads_than_its_size() -> None:
     assert len(names) == 3
 
 
+def test_a_crew_is_busy_when_the_next_job_would_wait() -> None:
+    crew = Crew("test", 1)
+    began, go, done = threading.Event(), threading.Event(), threading.Event()
+    seen = [crew.is_busy]
+
+    def first() -> None:
+        began.set()
+        go.wait(10)
+
+    crew.submit(first)
+    assert began.wait(10)
+    seen.append(crew.is_busy)
+    crew.submit(done.set)
+    go.set()
+    assert done.wait(10)
+    crew.close()
+    assert [*seen, crew.is_busy] == [False, True, False]
+
+
 def test_what_has_not_begun_can_be_taken_back() -> None:
     crew = Crew("test", 1)
     began, go = threading.Event(), threading.Event()

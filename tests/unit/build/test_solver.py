@@ -90,8 +90,12 @@ def test_no_more_than_the_slots_run_at_once(tmp_path: Path) -> None:
     together = threading.Barrier(2)
     place.action = count
     vertices = (chain().vertices[0], *(run(n, f"c{n}", 0) for n in range(1, 9)))
-    place.solve(Graph(vertices=vertices, targets=tuple(target(n) for n in range(1, 9))))
+    told = Told()
+    place.solve(Graph(vertices=vertices, targets=tuple(target(n) for n in range(1, 9))), told=told)
     assert most == [2]
+    waited = told.of("progress waiting for another step to end 0 0")
+    assert waited
+    assert sorted(told.of("progress  0 0")) == sorted(waited)
     place.close()
 
 

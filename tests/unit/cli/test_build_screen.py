@@ -78,6 +78,54 @@ def test_what_ran_at_an_interruption_stays_visible(
     assert not any("steps" in line for line in last[-1:])
 
 
+def output(data: bytes) -> dict[str, object]:
+    return {"Kind": "output", "Vertex": 1, "Time": 0.1, "Data": base64.b64encode(data).decode()}
+
+
+def test_tabs_become_blanks(screen: buildscreen.Screen, drawn: Callable[[], list[str]]) -> None:
+    """A terminal jumps over what stood there before."""
+    screen.take(
+        {"Kind": "vertices", "Vertices": [{"Index": 1, "Name": "[2/2] RUN a  && \tb"}]},
+    )
+    screen.take(STARTED)
+    screen.take(output(b"\tfar\n"))
+    screen.take({"Kind": "finished", "Vertex": 1, "Time": 1.0, "Seconds": 1.0})
+    lines = drawn()
+    assert any(line.strip() == "far" for line in lines)
+    assert not any("\t" in line for line in lines)
+    assert max(map(table.width, lines)) <= 80
+
+
+def test_a_bar_that_writes_over_itself_is_seen(
+    screen: buildscreen.Screen, drawn: Callable[[], list[str]]
+) -> None:
+    screen.take(STARTED)
+    screen.take(output(b"Collecting\n 10%\r 20%"))
+    screen.take(output(b"\r 30%"))
+    assert [line.strip() for line in drawn()].count("30%") == 1
+    screen.take(output(b"\rdone\n"))
+    assert [line.strip() for line in drawn()][-4:-2] == ["Collecting", "done"]
+
+
+def test_what_waits_says_so_until_it_begins(
+    screen: buildscreen.Screen, drawn: Callable[[], list[str]]
+) -> None:
+    screen.take(STARTED)
+    screen.take({"Kind": "progress", "Vertex": 1, "Text": "waiting for another step to end"})
+    assert any(line.strip() == "waiting for another step to end" for line in drawn())
+    screen.take({"Kind": "progress", "Vertex": 1})
+    screen.tick()
+    assert not any("waiting" in line for line in drawn())
+
+
+def test_a_state_is_no_transfer(drawn: Callable[[], list[str]]) -> None:
+    plain = buildshow.Plain()
+    plain.take(STEPS)
+    plain.take({**STARTED, "Vertex": 0})
+    plain.take({"Kind": "progress", "Vertex": 0, "Text": "waiting", "Current": 1, "Total": 1})
+    assert drawn() == ["#1 [1/2] FROM debian:12", "#1 waiting", ""]
+
+
 def test_plain_says_what_was_interrupted(drawn: Callable[[], list[str]]) -> None:
     plain = buildshow.Plain()
     plain.take(STEPS)

@@ -176,7 +176,7 @@ class Classic:
         """How far a transfer is, a few times a second."""
         with self._lock:
             place = self._by_vertex.get(vertex.index)
-            if place is None or place != self._front or self._quiet:
+            if place is None or place != self._front or self._quiet or not (current or total):
                 return
             now = time.monotonic()
             item = self._items[place]
