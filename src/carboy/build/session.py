@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from carboy.build.executor import Executor
@@ -40,6 +40,8 @@ class Session:
     """Proxy variables for RUN, that enter nothing."""
     reporter: Reporter
     cancellation: Cancellation
+    made: Callable[[int, Value], None] | None = None
+    """Called with each vertex's index and value when it has one; from several threads, not for long."""
 
 
 EPOCH = 315_619_200

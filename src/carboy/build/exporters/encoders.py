@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from carboy.digest import Descriptor, Digest
+from carboy.digest import Digest
 from carboy.errors import InvalidArgument
 from carboy.formats import oci
 from carboy.store.content import storage_error
@@ -96,9 +96,9 @@ def parse_encoder(attributes: dict[str, str]) -> Encoder:
 
 
 def encode_file(
-    source: int, target: int, encoder: Encoder, *, check: Callable[[], None], docker: bool = False
-) -> Descriptor:
-    """Compress all of `source` into `target`; says what it became."""
+    source: int, target: int, encoder: Encoder, *, check: Callable[[], None]
+) -> tuple[Digest, int]:
+    """Compress all of `source` into `target`; the digest and the bytes of what it became."""
     compressor, digest, size, offset = encoder.compressor(), hashlib.sha256(), 0, 0
     try:
         while True:
@@ -115,4 +115,4 @@ def encode_file(
                 break
     except OSError as error:
         raise storage_error(error, "compress a layer") from error
-    return Descriptor(encoder.media_type(docker=docker), Digest(digest.hexdigest()), size)
+    return Digest(digest.hexdigest()), size

@@ -9,13 +9,14 @@ Several platforms of one image are an index of their manifests.  Equal images gi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import msgspec
 
-from carboy.build.exporters.encoders import Encoder, encode_file
+from carboy.build.exporters.compressing import Compressing
+from carboy.build.exporters.encoders import Encoder
 from carboy.digest import Descriptor, Digest
 from carboy.errors import InvalidArgument
 from carboy.formats import imagearchive, oci
@@ -76,12 +77,10 @@ class Layout:
 
 @dataclass(slots=True)
 class _Planning:
-    layers: LayerStore
-    directory: str
     encoder: Encoder
     docker: bool
     """Docker's media types instead of OCI's."""
-    check: Callable[[], None]
+    compressing: Compressing
     small: dict[str, bytes] = field(default_factory=dict)
     stored: dict[str, tuple[Digest, int]] = field(default_factory=dict)
     compressed: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -104,23 +103,13 @@ class _Planning:
         return made
 
     def _compress(self, diff_id: Digest) -> Descriptor:
-        target = os.open(self.directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        source = -1
-        try:
-            source = self.layers.open_tar(diff_id)
-            made = encode_file(source, target, self.encoder, check=self.check, docker=self.docker)
-        except BaseException:
-            os.close(target)
-            raise
-        finally:
-            if source >= 0:
-                os.close(source)
-        path = imagearchive.blob_path(made.digest)
+        taken = self.compressing.take(diff_id, self.encoder)
+        path = imagearchive.blob_path(taken.digest)
         if path in self.compressed:
-            os.close(target)
+            os.close(taken.descriptor)
         else:
-            self.compressed[path] = (target, made.size)
-        return made
+            self.compressed[path] = (taken.descriptor, taken.size)
+        return Descriptor(self.encoder.media_type(docker=self.docker), taken.digest, taken.size)
 
     def abandon(self) -> None:
         for descriptor, _ in self.compressed.values():
@@ -130,18 +119,16 @@ class _Planning:
 def plan_layout(
     kind: str,
     images: Sequence[BuiltImage],
-    layers: LayerStore,
     *,
-    directory: str,
     encoder: Encoder,
     oci_types: bool,
     names: Sequence[Reference],
-    check: Callable[[], None],
+    compressing: Compressing,
 ) -> Layout:
-    """Plan an archive of `kind` oci or docker, compressing what has to be; `directory` is for that."""
+    """Plan an archive of `kind` oci or docker; layers are compressed by now, or will be here."""
     if kind == "docker" and len(images) > 1:
         raise InvalidArgument("the docker exporter holds one platform and target: use type=oci for several")
-    planning = _Planning(layers, directory, encoder, not oci_types, check)
+    planning = _Planning(encoder, not oci_types, compressing)
     try:
         described = [_manifest(planning, image) for image in images]
         top, manifests = _top(planning, images, described)

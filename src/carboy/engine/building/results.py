@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from carboy.build.crew import Crew
+from carboy.build.exporters.compressing import Compressing
 from carboy.build.exporters.document import result_document
 from carboy.build.exporters.encoders import parse_encoder
 from carboy.build.exporters.flat import directory_names, write_flat
@@ -28,6 +30,9 @@ from carboy.store.archiveout import Sink
 from carboy.store.layers import LayerStore
 from carboy.store.paths import Paths
 from carboy.store.views import mounted
+
+_LAYOUTS = ("oci", "docker")
+"""Types of output that hold layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,15 @@ class Finisher:
     layers: LayerStore
     paths: Paths
     host_platform: str
+    crew: Crew
+    """Compresses."""
+
+    def compressing(self, request: BuildRequest, check: Callable[[], None]) -> Compressing:
+        """What compresses layers for the request's outputs, from the end of their steps on; close it."""
+        encoders = [
+            parse_encoder(dict(output.attributes)) for output in request.outputs if output.type in _LAYOUTS
+        ]
+        return Compressing(self.layers, self.paths.ingest, self.crew, encoders=encoders, check=check)
 
     def finish(
         self,
@@ -97,6 +111,7 @@ class Finisher:
         *,
         epoch: int,
         extras: Extras,
+        compressing: Compressing,
         check: Callable[[], None],
     ) -> Results:
         """All outputs; nothing of them is visible when one cannot be made."""
@@ -113,7 +128,7 @@ class Finisher:
                         stored.setdefault(place, []).extend(references)
                     outputs.append(TraceOutput(index=index, type="image", image_id=str(built[-1].id)))
                 elif output.type != "cacheonly":
-                    exports[index], told = self._export(index, output, built, names, check)
+                    exports[index], told = self._export(index, output, built, names, compressing)
                     unfinished.callback(exports[index].close)
                     outputs.append(told)
             if stored:
@@ -165,7 +180,7 @@ class Finisher:
         output: Output,
         built: list[BuiltImage],
         names: list[list[Reference]],
-        check: Callable[[], None],
+        compressing: Compressing,
     ) -> tuple[Export, TraceOutput]:
         if output.type in ("tar", "local"):
             directories = directory_names([(image.target, image.platform) for image in built])
@@ -181,12 +196,10 @@ class Finisher:
         layout = plan_layout(
             output.type,
             built,
-            self.layers,
-            directory=self.paths.ingest,
             encoder=parse_encoder(dict(output.attributes)),
             oci_types=_oci_types(output),
             names=[one for references in _with_attribute(names, output) for one in references],
-            check=check,
+            compressing=compressing,
         )
         told = TraceOutput(
             index=index,

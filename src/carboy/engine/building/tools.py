@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 
 from carboy.build.cache import BuildCache
 from carboy.build.cachemounts import CacheMounts
+from carboy.build.crew import Crew
 from carboy.build.frontend.inputs import Bases
 from carboy.build.records import BuildRecords
 from carboy.build.request import BuildRequest
@@ -52,11 +54,12 @@ class Toolshop:
             return StoredBases(images=images, host_platform=host_platform, pull=request.pull, warn=warn)
 
         self._solver = Solver(self.cache)
+        self._compressors = Crew("carboy-compress", os.cpu_count() or 1)
         tools = Tools(
             workshop=Workshop(paths, database, layers, images.content, self.executor),
             solver=self._solver,
             records=records,
-            finisher=Finisher(images, layers, paths, host_platform),
+            finisher=Finisher(images, layers, paths, host_platform, self._compressors),
             locations=CacheLocations(images, self.cache, layers),
             bases=bases,
             host_platform=host_platform,
@@ -69,6 +72,7 @@ class Toolshop:
         self.builder.close()
         self.caches.close()
         self._solver.close()
+        self._compressors.close()
         self.executor.close()
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 
+from carboy.build.exporters.compressing import Compressing, in_images
 from carboy.build.frontend.addresses import redacted
 from carboy.build.frontend.drawing import FrontendRequest, draw
 from carboy.build.frontend.inputs import Bases
@@ -112,27 +114,38 @@ class Work:
                 self.narrator.warning(None, told)
         self._open_named(graph, bases)
         check()
+        with closing(self.tools.finisher.compressing(request, check)) as compressing:
+            solved = self.solved = self._solve(graph, compressing)
+            check()
+            return self.tools.finisher.finish(
+                request,
+                graph,
+                solved,
+                epoch=self.epoch,
+                extras=self.tools.locations.export(request, graph, solved),
+                compressing=compressing,
+                check=check,
+            )
+
+    def _solve(self, graph: Graph, compressing: Compressing) -> Solved:
+        exported = in_images(graph)
+
+        def made(index: int, value: Value) -> None:
+            if index in exported and isinstance(value, Filesystem):
+                compressing.begin(value.layers)
+
         session = Session(
             workshop=self.tools.workshop,
-            request=request,
+            request=self.request,
             contexts={name: context.value for name, context in self.opened.items()},
             epoch=self.epoch,
             proxies=self.proxies,
             reporter=self.narrator,
             cancellation=self.cancellation,
+            made=made,
         )
-        locations = self.tools.locations
-        sources = locations.sources(request, lambda text: self.narrator.warning(None, text))
-        solved = self.solved = self.tools.solver.solve(graph, session, sources=sources)
-        check()
-        return self.tools.finisher.finish(
-            request,
-            graph,
-            solved,
-            epoch=self.epoch,
-            extras=locations.export(request, graph, solved),
-            check=check,
-        )
+        sources = self.tools.locations.sources(self.request, lambda text: self.narrator.warning(None, text))
+        return self.tools.solver.solve(graph, session, sources=sources)
 
     def outcome(self, results: Results, record: str) -> Outcome:
         """For the narrator's last words."""

@@ -7,12 +7,15 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zstandard
 
+from carboy.build.crew import Crew
+from carboy.build.exporters.compressing import Compressing
 from carboy.build.exporters.encoders import Encoder, parse_encoder
 from carboy.build.exporters.flat import directory_names
 from carboy.build.exporters.layouts import BuiltImage, Layout, plan_layout
@@ -31,6 +34,7 @@ class Shop:
         self.paths = Paths(str(directory / "root"), str(directory / "run"))
         self.paths.create()
         self.layers = DirectoryLayers(self.paths)
+        self.crew = Crew("test", 2)
         self.tars = [make_tar({f"file{number}": bytes([number]) * 5000}) for number in range(2)]
         made = [self.layers.ingest(io.BytesIO(tar)) for tar in self.tars]
         self.images = [
@@ -44,8 +48,11 @@ class Shop:
         ]
 
     def plan(self, kind: str, images: list[BuiltImage], encoder: Encoder, **more: Any) -> Layout:
-        given: dict[str, Any] = {"oci_types": True, "names": NAMES, "check": lambda: None, **more}
-        return plan_layout(kind, images, self.layers, directory=self.paths.ingest, encoder=encoder, **given)
+        given: dict[str, Any] = {"oci_types": True, "names": NAMES, **more}
+        check = given.pop("check", lambda: None)
+        compressing = Compressing(self.layers, self.paths.ingest, self.crew, encoders=[encoder], check=check)
+        with closing(compressing):
+            return plan_layout(kind, images, encoder=encoder, compressing=compressing, **given)
 
     def files(self, layout: Layout) -> dict[str, bytes]:
         sink = Kept()
@@ -79,6 +86,7 @@ class Kept:
 def shop(tmp_path: Path) -> Iterator[Shop]:
     shop = Shop(tmp_path)
     yield shop
+    assert shop.crew.close()
     shop.layers.close()
 
 
