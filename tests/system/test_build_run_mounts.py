@@ -210,6 +210,15 @@ def test_secrets_are_never_on_disk(workbench: Workbench) -> None:
                 assert word.encode() not in Path(path).read_bytes(), path
 
 
+@pytest.mark.parametrize("data", [b"\xff\xfe", b"a\0b"])
+def test_a_secret_that_no_variable_can_hold(workbench: Workbench, data: bytes) -> None:
+    with pytest.raises(InvalidArgument, match=r"secret.*TOKEN.*mount it as a file"):
+        workbench.run("true", mounts=(MountedSecret(target="", data=data, env="TOKEN"),))
+    assert workbench.printed("wc -c < /s", mounts=(MountedSecret(target="/s", data=data),)).strip() == str(
+        len(data)
+    )
+
+
 def test_an_agent_is_reached_by_whom_it_is_for(workbench: Workbench, tmp_path: Path) -> None:
     path = str(tmp_path / "agent")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

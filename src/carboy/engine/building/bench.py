@@ -115,10 +115,13 @@ class Bench:
         """Whether a context of that name is awaited: before it is received."""
         with self._lock:
             options = self._find(build).options
-        known = options.contexts.get(name) if name else options.context
-        if not name and known is not None and not hasattr(known, "kind"):
+        if name:
+            known = options.contexts.get(name)
+        elif options.context is msgspec.UNSET:
             return  # the main context may come this way, too
-        if known is None or getattr(known, "kind", "") != "archive":
+        else:
+            known = options.context
+        if known is None or known.kind != "archive":
             raise InvalidArgument(f"no tar is awaited for the context {name[:80]!r} of this build")
 
     def take(self, build: str) -> Announced:

@@ -201,7 +201,7 @@ class StepMounts:
 
     def _secret(self, mount: MountedSecret) -> ReadyMount | None:
         if mount.env:
-            self.variables.append(f"{mount.env}={os.fsdecode(mount.data)}")
+            self.variables.append(f"{mount.env}={_value(mount)}")
         if not mount.target:
             return None
         memory = _memory(len(mount.data))
@@ -278,6 +278,21 @@ def _find(root: int, mount: MountedTree) -> int:
         raise NotFound(
             f"RUN --mount=type=bind,target={mount.target}: its source {mount.source or '/'}: {error.strerror}"
         ) from error
+
+
+def _value(mount: MountedSecret) -> str:
+    """The secret as the value of a variable: it goes through JSON, and ends at a NUL."""
+    try:
+        text = mount.data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidArgument(_no_value(mount, "is no UTF-8 text")) from error
+    if "\0" in text:
+        raise InvalidArgument(_no_value(mount, "holds a NUL byte"))
+    return text
+
+
+def _no_value(mount: MountedSecret, why: str) -> str:
+    return f"RUN --mount=type=secret: the secret for the variable {mount.env} {why}: mount it as a file"
 
 
 def _memory(size: int) -> int:

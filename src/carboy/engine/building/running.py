@@ -72,10 +72,9 @@ class Running:
             _log.exception("end of build step %s", self._id)
         finally:
             self._channel.close()
-            for fd in (self._pidfd,):
-                if fd >= 0:
-                    os.close(fd)
-            self._pidfd = -1
+            if self._pidfd >= 0:
+                os.close(self._pidfd)
+                self._pidfd = -1
             if self._client is not None:
                 self._client.close()
             self._give_back()
