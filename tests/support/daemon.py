@@ -190,6 +190,19 @@ class Daemon:
         for one in self.get("/containers/json?all=1"):
             self.request("DELETE", f"/containers/{one['Id']}?force=1&v=1")
 
+    def descriptors(self, *pids: int) -> list[str]:
+        """What the daemon, or these processes, have open, without the database.
+
+        Each of the daemon's threads opens that for itself, and when a thread begins depends on the load.
+        """
+        assert self.process is not None
+        found = []
+        for pid in pids or (self.process.pid,):
+            for name in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                    found.append(os.readlink(f"/proc/{pid}/fd/{name}"))
+        return [target for target in found if not target.startswith(self.paths.db)]
+
     def close(self) -> None:
         """Reset, and check that nothing is left of it on the machine."""
         if self.process is None:

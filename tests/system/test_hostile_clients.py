@@ -392,7 +392,7 @@ def usage(daemon: Daemon) -> dict[str, int]:
     with open("/proc/self/mountinfo") as mounts:
         mounted = mounts.read().count(daemon.home)
     return {
-        "fds": sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in processes),
+        "fds": len(daemon.descriptors(*processes)),
         "threads": sum(len(os.listdir(f"/proc/{pid}/task")) for pid in processes),
         "children": len(processes),
         "memory": sum(memory(pid) for pid in processes),
