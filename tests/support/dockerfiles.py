@@ -106,7 +106,7 @@ def _plan(made: Plan) -> dict[str, Any]:
     result = {
         "targets": list(made.targets),
         "reachable": list(made.reachable),
-        "unreachable": list(made.unreachable),
+        "unreachable": [stage.index for stage in made.stages if stage.index not in made.reachable],
         "unconsumed": list(made.unconsumed),
         "stages": stages,
     }

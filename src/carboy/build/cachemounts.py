@@ -111,15 +111,12 @@ class CacheMounts:
         self._rows: dict[str, MountRow] | None = None
         self._held: dict[str, _Holders] = {}
 
-    def acquire(self, unsafe_id: str, sharing: str, cancellation: Cancellation) -> HeldMount:
-        """Take one; waits where it must, until Cancelled.  A step that needs several takes `acquire_all`."""
-        return self.acquire_all([(unsafe_id, sharing)], cancellation)[0]
-
     def acquire_all(
         self, unsafe_wanted: Sequence[tuple[str, str]], cancellation: Cancellation
     ) -> list[HeldMount]:
         """Take all that a step needs, in an order in which steps cannot wait for each other in a ring.
 
+        Waits where it must, until Cancelled.
         The same id twice is one directory, taken in the stricter way; only its first holder is `fresh`.
         """
         strictest: dict[str, str] = {}

@@ -108,10 +108,6 @@ class Paths:
         """The run directory of a container: what ends with the machine."""
         return f"{self.containers_run}/{_component(container_id)}"
 
-    def monitor_socket(self, container_id: str) -> str:
-        """The socket of a container's monitor."""
-        return f"{self.container_run(container_id)}/monitor.sock"
-
     def volume(self, name: str) -> str:
         """The directory of a named volume."""
         return f"{self.volumes}/{_component(name)}"

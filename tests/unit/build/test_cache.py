@@ -123,7 +123,7 @@ def test_what_is_in_use_stays(place: Workplace) -> None:
     put(place, "b")
     place.cache.find("a")
     mounts = CacheMounts(place.paths, place.database)
-    held = mounts.acquire("pip", "shared", Cancellation())
+    (held,) = mounts.acquire_all([("pip", "shared")], Cancellation())
     pruned = prune(place.cache, mounts, PruneOptions(everything=True), collect=nothing)
     assert pruned.ids == ("b",)
     place.cache.release(["a"])

@@ -34,8 +34,12 @@ def mounts(paths: Paths, database: Database) -> CacheMounts:
     return CacheMounts(paths, database)
 
 
+def acquire(mounts: CacheMounts, unsafe_id: str, sharing: str) -> HeldMount:
+    return mounts.acquire_all([(unsafe_id, sharing)], Cancellation())[0]
+
+
 def take(mounts: CacheMounts, unsafe_id: str = "pip", sharing: str = "shared") -> HeldMount:
-    held = mounts.acquire(unsafe_id, sharing, Cancellation())
+    held = acquire(mounts, unsafe_id, sharing)
     held.filled()
     return held
 
@@ -54,7 +58,7 @@ class Waiting:
 
     def _take(self) -> None:
         try:
-            self.held = self._mounts.acquire(*self._wanted, self.cancellation)
+            (self.held,) = self._mounts.acquire_all([self._wanted], self.cancellation)
         except Exception as error:
             self.error = error
 
@@ -72,13 +76,13 @@ class Waiting:
 
 
 def test_what_is_written_is_there_next_time(mounts: CacheMounts) -> None:
-    held = mounts.acquire("pip", "shared", Cancellation())
+    held = acquire(mounts, "pip", "shared")
     assert held.fresh
     Path(held.path, "wheel").write_text("x")
     held.filled()
     held.release()
     held.release()
-    again = mounts.acquire("pip", "shared", Cancellation())
+    again = acquire(mounts, "pip", "shared")
     assert not again.fresh
     assert Path(again.path, "wheel").read_text() == "x"
     again.release()
@@ -86,16 +90,16 @@ def test_what_is_written_is_there_next_time(mounts: CacheMounts) -> None:
 
 def test_it_outlives_the_daemon(mounts: CacheMounts, paths: Paths, database: Database) -> None:
     path = take(mounts).path
-    again = CacheMounts(paths, database).acquire("pip", "shared", Cancellation())
+    again = acquire(CacheMounts(paths, database), "pip", "shared")
     assert (again.path, again.fresh) == (path, False)
 
 
 def test_a_filling_that_was_broken_off_is_begun_again(
     mounts: CacheMounts, paths: Paths, database: Database
 ) -> None:
-    held = mounts.acquire("pip", "shared", Cancellation())
+    held = acquire(mounts, "pip", "shared")
     Path(held.path, "half").write_text("x")
-    again = CacheMounts(paths, database).acquire("pip", "shared", Cancellation())
+    again = acquire(CacheMounts(paths, database), "pip", "shared")
     assert again.fresh
     assert list(Path(again.path).iterdir()) == []
 
@@ -145,7 +149,7 @@ def test_locked_waits_for_all_who_share(mounts: CacheMounts) -> None:
 
 
 def test_who_shares_waits_for_the_filling(mounts: CacheMounts) -> None:
-    one = mounts.acquire("pip", "shared", Cancellation())
+    one = acquire(mounts, "pip", "shared")
     two = Waiting(mounts, "pip", "shared")
     assert two.waits()
     one.filled()
@@ -154,7 +158,7 @@ def test_who_shares_waits_for_the_filling(mounts: CacheMounts) -> None:
 
 
 def test_when_the_filling_fails_the_next_one_fills(mounts: CacheMounts) -> None:
-    one = mounts.acquire("pip", "shared", Cancellation())
+    one = acquire(mounts, "pip", "shared")
     two = Waiting(mounts, "pip", "shared")
     one.release()
     assert two.join().fresh
@@ -213,7 +217,7 @@ def test_when_one_of_several_cannot_be_had_none_is_held(mounts: CacheMounts) -> 
 
 def test_unknown_sharing(mounts: CacheMounts) -> None:
     with pytest.raises(InvalidArgument, match="sharing=odd"):
-        mounts.acquire("a", "odd", Cancellation())
+        acquire(mounts, "a", "odd")
 
 
 def test_what_is_used_is_not_removed(mounts: CacheMounts) -> None:

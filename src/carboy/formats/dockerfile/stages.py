@@ -94,12 +94,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     unconsumed: tuple[str, ...] = ()
     """Given arguments that no ARG declares."""
 
-    @property
-    def unreachable(self) -> tuple[int, ...]:
-        """Stages that need not be built."""
-        wanted = set(self.reachable)
-        return tuple([stage.index for stage in self.stages if stage.index not in wanted])
-
 
 class Platforms(msgspec.Struct, frozen=True):
     """Where the build runs and what it is for: os/architecture[/variant]."""
