@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from carboy.cli.session import Session
 
 USAGE = "[OPTIONS] PATH | URL | -"
+NO_ARGUMENT = ", where PATH is the directory with what is copied, most often . (this one)"
 FLAGS = (
     ("add-host", "", "list", "Add a line to /etc/hosts of every step: NAME:IP"),
     ("allow", "", "list", "Allow steps what they ask for: network.host, security.insecure, device=NAME"),

@@ -120,7 +120,7 @@ def _from_directory(given: Given, context: str, file: str) -> None:
         if os.path.exists(beside):
             given.document["Ignore"] = encoded(read(beside))
     if inside is not None and not os.path.exists(path := os.path.join(context, inside or _default(context))):
-        mend = "" if file else ": -f names a Dockerfile that is called otherwise or is elsewhere"
+        mend = "" if file else _elsewhere(context)
         raise NotFound(f"failed to read dockerfile: open {path}: no such file or directory{mend}")
     if file and file != "-" and os.path.isdir(file):
         raise InvalidArgument(f"failed to read dockerfile: {file} is a directory: -f names the file in it")
@@ -237,6 +237,19 @@ def _default(context: str) -> str:
     small = NAME.lower()
     have = os.path.lexists(os.path.join(context, NAME)) or not os.path.exists(os.path.join(context, small))
     return NAME if have else small
+
+
+def _elsewhere(context: str) -> str:
+    """What can be done, and what could be meant."""
+    with os.scandir(context) as entries:
+        found = sorted(
+            entry.name
+            for entry in entries
+            if any(word in entry.name.lower() for word in ("dockerfile", "containerfile"))
+            and not entry.name.endswith(".dockerignore")
+        )
+    here = f"; here is {', '.join(found[:3])}{', …' if len(found) > 3 else ''}" if found else ""
+    return f": -f names a Dockerfile that is called otherwise or is elsewhere{here}"
 
 
 def read(path: str) -> bytes:

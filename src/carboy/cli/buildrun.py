@@ -311,6 +311,17 @@ def _image_id(result: Json) -> str:
     return document.text(outputs[0], "ImageId") if outputs else ""
 
 
+def _between(image: str, what: str) -> str:
+    """What parts an ID and its names: a narrow terminal has a line for each."""
+    if what and os.isatty(2):
+        from carboy.cli import terminal  # only where there is one
+
+        size = terminal.size(2)
+        if size is not None and len(image) + 2 + len(what) > size[1]:
+            return "\n"
+    return "  " if what else ""
+
+
 def _summary(session: Session, parsed: Parsed, display: Display, show: str) -> None:
     image = _image_id(display.result)
     if parsed.flag("explain"):
@@ -335,4 +346,4 @@ def _summary(session: Session, parsed: Parsed, display: Display, show: str) -> N
     what = " ".join(dict.fromkeys(names))
     session.warn(f"{done} step{'s' * (done != 1)}, {cached} from cache, {seconds:.1f} s")
     if image:
-        session.warn(f"{image}{'  ' + what if what else ''}")
+        session.warn(f"{image}{_between(image, what)}{what}")

@@ -149,7 +149,10 @@ def _dispatch(name: str, rest: list[str], options: Parsed) -> int:
     parsed = flags.parse(table, rest, interspersed=getattr(command, "INTERSPERSED", True))
     if parsed.flag("help"):
         return _help([name], wanted=True)
-    _check_count(name, getattr(command, "USAGE", ""), len(parsed.arguments), *command.ARGUMENTS)
+    usage = getattr(command, "USAGE", "")
+    if not parsed.arguments:
+        usage += getattr(command, "NO_ARGUMENT", "")
+    _check_count(name, usage, len(parsed.arguments), *command.ARGUMENTS)
     from carboy.cli.session import open_session
 
     session = open_session(options, command=name, offline=getattr(command, "OFFLINE", False))

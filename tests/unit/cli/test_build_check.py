@@ -164,7 +164,7 @@ def test_a_tar_on_standard_input(run: Callable[..., tuple[int, str, str]], mode:
         (["--call=check,x=1", "."], "x=1"),
         (["--call=check,strict=perhaps", "."], "perhaps"),
         (["--check", "--format=xml", "."], "xml"),
-        (["--check"], "'carboy build' requires 1 argument: carboy build [OPTIONS] PATH | URL | -. See"),
+        (["--check"], "requires 1 argument: carboy build [OPTIONS] PATH | URL | -, where PATH is"),
         (["--check", "my", "app"], "requires 1 argument, but 2 were given: carboy build [OPTIONS] PATH"),
     ],
 )

@@ -13,7 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from carboy.cli import main
+from carboy.cli import buildcontext, main
+from carboy.errors import NotFound
 from support.fakeserver import FakeServer
 
 if TYPE_CHECKING:
@@ -426,3 +427,10 @@ def test_refused(run: Callable[..., tuple[int, str, str]], arguments: list[str],
     assert code in (1, 125)
     assert out == ""
     assert text in err
+
+
+def test_a_dockerfile_by_another_name_is_told(tmp_path: Path) -> None:
+    for name in ("Containerfile", "app.Dockerfile", "app.Dockerfile.dockerignore", "notes"):
+        (tmp_path / name).write_text("FROM scratch")
+    with pytest.raises(NotFound, match=r"or is elsewhere; here is Containerfile, app\.Dockerfile$"):
+        buildcontext.gather(str(tmp_path), "", [], near=True)

@@ -152,6 +152,14 @@ def _declared(triggers: Mapping[int, _Triggers]) -> set[str]:
     }
 
 
+def _arguments(document: Document) -> tuple[str, ...]:
+    """The names of all build arguments of a Dockerfile."""
+    found = [*document.arguments]
+    for part in document.parts:
+        found += [each for each in part.instructions if isinstance(each, made.Arg)]
+    return tuple({argument.name for each in found for argument in each.arguments})
+
+
 def _draw_stage(draft: Draft, stage: Stage, triggers: _Triggers) -> StageState:
     try:
         state = begin(draft, stage, _count_steps((*triggers.instructions, *stage.instructions)))
@@ -297,5 +305,8 @@ def _warnings(document: Document, request: FrontendRequest, unconsumed: list[str
         f"[Warning] the name {name} of a context is not used" for name in request.contexts if name in SPECIAL
     ]
     if unconsumed:
-        found.append(f"[Warning] One or more build-args [{' '.join(unconsumed)}] were not consumed")
+        near = dict.fromkeys(suggestion(name, _arguments(document)) for name in unconsumed)
+        found.append(
+            f"[Warning] One or more build-args [{' '.join(unconsumed)}] were not consumed{''.join(near)}"
+        )
     return tuple(found)

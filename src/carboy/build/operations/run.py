@@ -33,7 +33,7 @@ NETWORKS = ("default", "none", "host")
 _SECRET_MODE = 0o400
 _AGENT_MODE = 0o600
 _CACHE_MODE = 0o755
-_MOST_TOLD = 50
+_MOST_TOLD = 8
 
 
 class RunStep:
@@ -295,5 +295,6 @@ def _told(removed: Sequence[str]) -> str:
         for directory, paths in beside.items()
     ]
     if len(lines) > _MOST_TOLD:
-        lines[_MOST_TOLD:] = [f"... and {len(lines) - _MOST_TOLD} more"]
+        rest = sum(map(len, [*beside.values()][_MOST_TOLD:]))
+        lines[_MOST_TOLD:] = [f"... and {rest} files of {len(lines) - _MOST_TOLD} other directories"]
     return "\n".join(lines) + "\n"

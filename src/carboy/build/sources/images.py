@@ -13,6 +13,7 @@ from typing import Protocol
 from carboy.build.frontend.inputs import BaseImage
 from carboy.digest import Digest
 from carboy.errors import NotFound
+from carboy.formats.dockerfile.source import suggestion
 from carboy.formats.oci import ImageDocument
 from carboy.formats.reference import id_prefix, parse
 
@@ -60,13 +61,15 @@ class StoredBases:
     host_platform: str
     pull: bool = False
     warn: Callable[[str], None] = lambda _text: None
+    names: Callable[[], tuple[str, ...]] = tuple
+    """The images that are here, for who mistyped one."""
 
     def resolve(self, reference: str, platform: str) -> BaseImage:
         """The image; NotFound when it is not here, or is here for another machine than asked for."""
         try:
             image = self.images.image_for_container(reference)
         except NotFound as error:
-            raise NotFound(absent(reference)) from error
+            raise NotFound(absent(reference, self.names())) from error
         found = platform_of(image.config)
         if platform and not same_platform(found, platform):
             raise NotFound(
@@ -83,16 +86,20 @@ class StoredBases:
         return BaseImage(str(image.id), image.config, tuple(map(str, image.diff_ids)), found)
 
 
-def absent(reference: str) -> str:
-    """What is said of an image that is not in the store: Docker's words, and what can be done."""
+def absent(reference: str, names: tuple[str, ...] = ()) -> str:
+    """What is said of an image that is not in the store: Docker's words, and what can be done.
+
+    names: the images that are here.
+    """
     prefix = id_prefix(reference)
     if prefix is not None and len(prefix) >= 12 and reference.startswith(("sha256:", prefix)):
         return f"No such image: {reference}"
-    name = parse(reference).tagged().familiar_repository
+    wanted = parse(reference).tagged()
+    name = wanted.familiar_repository
     return (
         f"pull access denied for {name}, repository does not exist or may require 'docker login':"
         f" {reference} is not in the local store, and pulling comes with the registry client, later:"
-        " use `carboy load` or `carboy import`"
+        f" use `carboy load` or `carboy import`{suggestion(wanted.familiar, names)}"
     )
 
 

@@ -51,7 +51,13 @@ class Toolshop:
         host_platform = f"linux/{host_architecture()}"
 
         def bases(request: BuildRequest, warn: Callable[[str], None]) -> Bases:
-            return StoredBases(images=images, host_platform=host_platform, pull=request.pull, warn=warn)
+            return StoredBases(
+                images=images,
+                host_platform=host_platform,
+                pull=request.pull,
+                warn=warn,
+                names=images.records.names,
+            )
 
         self._solver = Solver(self.cache)
         self._compressors = Crew("carboy-compress", os.cpu_count() or 1)

@@ -128,6 +128,10 @@ class ImageRecords:
         """The image with this tag."""
         return self._tags.get(str(reference))
 
+    def names(self) -> tuple[str, ...]:
+        """All tags as people write them."""
+        return tuple(parse(text).familiar for text in self._tags.copy())
+
     def tags_of_repository(self, repository: str) -> list[Reference]:
         """All tags in one repository, sorted."""
         parsed = (parse(text) for text in self._tags.copy())

@@ -83,6 +83,8 @@ def test_an_image_that_is_not_there_is_told_as_by_docker() -> None:
         "pull access denied for python, repository does not exist or may require 'docker login'"
     )
     assert "carboy load" in str(caught.value)
+    assert absent("debain:12", ("busybox:1", "debian:12")).endswith(" (did you mean debian:12?)")
+    assert "did you mean" not in absent("python:3.12", ("busybox:1", "debian:12"))
     assert absent("reg.test:5000/a/b@sha256:" + "c" * 64).startswith(
         "pull access denied for reg.test:5000/a/b,"
     )
