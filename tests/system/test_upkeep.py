@@ -136,13 +136,14 @@ def test_a_watched_container_lets_its_network_go(daemon: Daemon) -> None:
     container = started(daemon, "sleep", "100", host={"NetworkMode": "bridge"})
     stream = Stream(daemon, f"/containers/{container}/stats")
     stream.frame()
-    links = set(os.listdir("/sys/class/net"))
+    ports = f"/sys/class/net/{daemon.bridge}/brif"
+    links = set(os.listdir(ports))
     daemon.post(f"/containers/{container}/stop?t=0")
     for _ in range(3):  # again and again: an interface that lives on would be in the way
         daemon.post(f"/containers/{container}/start")
         daemon.post(f"/containers/{container}/stop?t=0")
     stream.close()
-    until(lambda: not (set(os.listdir("/sys/class/net")) - links))
+    until(lambda: not (set(os.listdir(ports)) - links))
 
 
 # -- top
