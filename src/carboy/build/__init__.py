@@ -9,7 +9,9 @@
     frontend/       a Dockerfile's plan and the configs of its bases to a graph, and to image configs
     operation.py    what the solver knows of an operation: its ingredients, and how to run it
     solver.py       runs what is not cached, several at once
+    steps.py        from operations to what does them; session.py: what the steps of a build share
     operations/     one module for each operation
+    sources/        what comes from outside: contexts, downloads, repositories, base images
     executor.py     what RUN needs of the engine (a Protocol)
     progress.py     what is told while a build runs
     crew.py         the threads of all builds
@@ -19,6 +21,10 @@
     cacheexchange.py, cachelayout.py   the cache in images and directories
     records.py      what entered and left each build
     exporters/      image, local, tar, oci, docker
+    residues.py     what --reproducible leaves behind
+
+    COPY and ADD: trees.py, select.py, globs.py, places.py (what the sources mean) ─▶ scan.py, hashcache.py,
+    treedigest.py (digests) ─▶ destination.py, archives.py, copyplan.py (what goes where) ─▶ layerwriter.py
 
 May import: `formats`, `linux`, `archive`, `store`, `registry`.
 """
