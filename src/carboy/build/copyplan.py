@@ -110,11 +110,11 @@ class Placement:
                 _check_replacing(items, item.path, is_dir=stat.S_ISDIR(item.mode))
             items[item.path] = item
 
-    def taken(self) -> Iterator[Item]:
+    def taken(self, group: int) -> Iterator[Item]:
         """The items by path; the rows are let go meanwhile."""
         rows = self.match.rows
         rows.sort(key=lambda row: row.path, reverse=True)
-        return self.items(_popped(rows), 0)
+        return self.items(_popped(rows), group)
 
     def items(self, rows: Iterable[Row], group: int) -> Iterator[Item]:
         """One for each row."""
@@ -173,7 +173,7 @@ class Plan:
         self.values = {}
         *above, last = self.steps
         if isinstance(last, Placement) and all(_is_above(step, last.path) for step in above):
-            return chain((step for step in above if isinstance(step, Item)), last.taken())
+            return chain((step for step in above if isinstance(step, Item)), last.taken(len(above)))
         return by_path(self.items())
 
 

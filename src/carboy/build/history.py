@@ -22,7 +22,6 @@ _LONGEST = 64 << 20
 _PLACES = 20_000
 _MANY = 10_000
 """Ingredients that are compressed at once, not only when they are written."""
-_encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder(tuple[str, dict[str, str]])
 
 
@@ -148,8 +147,13 @@ def printable(text: str) -> str:
 
 def _compressed(ingredients: Ingredients) -> bytes:
     """As they are kept; empty when they are too long."""
-    data = _encoder.encode((ingredients.operation, dict(ingredients.values)))
-    return zlib.compress(data, 1) if len(data) <= _LONGEST else b""
+    compressor, pieces, size = zlib.compressobj(1), [], 0
+    for piece in ingredients.encoded():
+        size += len(piece)
+        if size > _LONGEST:
+            return b""
+        pieces.append(compressor.compress(piece))
+    return b"".join((*pieces, compressor.flush()))
 
 
 def _ingredients(data: bytes) -> Ingredients | None:

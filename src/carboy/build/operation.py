@@ -12,7 +12,7 @@ compares ingredients with those of last time, is complete by construction.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -60,13 +60,19 @@ class Ingredients:
 
     def key(self) -> str:
         """sha256:… of them, canonically encoded."""
-        digest = hashlib.sha256(msgspec.json.encode([FORMAT_VERSION, self.operation])[:-1] + b",{")
-        names = sorted(self.values)
-        for first in range(0, len(names), _AT_ONCE):  # never all as one text: there may be a million
-            some = {name: self.values[name] for name in names[first : first + _AT_ONCE]}
-            digest.update((b"," if first else b"") + msgspec.json.encode(some)[1:-1])
-        digest.update(b"}]")
+        digest = hashlib.sha256()
+        for piece in self.encoded(FORMAT_VERSION):
+            digest.update(piece)
         return "sha256:" + digest.hexdigest()
+
+    def encoded(self, *before: str) -> Iterator[bytes]:
+        """[*before, operation, values] as canonical JSON, in pieces: there may be a million values."""
+        yield msgspec.json.encode([*before, self.operation])[:-1] + b",{"
+        names = sorted(self.values)
+        for first in range(0, len(names), _AT_ONCE):
+            some = {name: self.values[name] for name in names[first : first + _AT_ONCE]}
+            yield (b"," if first else b"") + msgspec.json.encode(some)[1:-1]
+        yield b"}]"
 
 
 FORMAT_VERSION = "carboy-build-1"

@@ -9,6 +9,7 @@ import pytest
 
 from carboy.build.cache import BuildCache, Made
 from carboy.build.cachemounts import CacheMounts
+from carboy.build.history import packed
 from carboy.build.operation import Filesystem, Ingredients
 from carboy.build.progress import Cancellation
 from carboy.build.pruning import Item, PruneOptions, choose, keep_within, list_items, prune
@@ -184,6 +185,15 @@ def test_ingredients_go_when_nothing_names_them(place: Workplace) -> None:
     history.sweep()
     assert [history.knows(key) for key in "abc"] == [True, True, False]
     assert history.recall("b") == Ingredients("run", {"command": "b"})
+
+
+def test_packed_ingredients_are_the_same(place: Workplace) -> None:
+    many = Ingredients("files", {f"file {number}": "0644" for number in range(10_000)})
+    history = place.cache.history
+    history.remember("a", packed(many))
+    assert history.recall("a") == many
+    place.cache.flush()
+    assert history.recall("a") == many
 
 
 def test_damaged_ingredients_are_not_known(place: Workplace) -> None:

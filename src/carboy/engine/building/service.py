@@ -39,6 +39,7 @@ from carboy.engine.images.service import ImageService
 from carboy.errors import CarboyError, InvalidArgument
 from carboy.formats.dockerapi.build import BuildOptions, BuildQuery
 from carboy.formats.dockerfile.source import DockerfileError
+from carboy.linux.memory import malloc_trim
 from carboy.store.archiveout import Sink
 from carboy.store.content import storage_error, write_all
 from carboy.store.gc import ANY, BLOB, LAYER, Key
@@ -275,6 +276,7 @@ class Builder:
         def collect() -> None:
             self._images.collect([(LAYER, str(layer)) for layer in work.layers()])
             self._after()
+            self._behind.submit(malloc_trim)  # what a large context took would stay with us for ever
 
         stack.callback(collect)
 
