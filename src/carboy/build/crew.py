@@ -19,10 +19,12 @@ _PATIENCE = 20.0
 class Ticket:
     """A job that was given to a crew."""
 
-    __slots__ = ("job",)
+    __slots__ = ("job", "waits")
 
     def __init__(self, job: Callable[[], None]) -> None:
         self.job = job
+        self.waits = False
+        """It was given while all threads were busy."""
 
 
 class Crew:
@@ -44,12 +46,6 @@ class Crew:
             self._changed.notify_all()
             return self._changed.wait_for(lambda: not self._threads, patience)
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether a job would have to wait now."""
-        with self._changed:
-            return self._threads == self._size and self._idle <= len(self._waiting)
-
     def submit(self, job: Callable[[], None]) -> Ticket:
         """Have the job done; it must not raise."""
         ticket = Ticket(job)
@@ -59,6 +55,7 @@ class Crew:
                 self._changed.notify(len(self._waiting) if not self._closed else self._size + 1)
                 return ticket
             if self._threads == self._size:
+                ticket.waits = True
                 return ticket
             self._threads += 1
         threading.Thread(target=self._work, name=self._name, daemon=True).start()

@@ -179,12 +179,12 @@ class Flights:
 class _Work:
     """One vertex of a build on its way."""
 
-    __slots__ = ("ingredients", "inputs", "key", "owned", "queued", "started", "step", "ticket", "vertex")
+    __slots__ = ("ingredients", "inputs", "key", "owned", "runs", "started", "step", "ticket", "vertex")
 
     def __init__(self, vertex: Vertex) -> None:
         self.vertex = vertex
         self.started = 0.0
-        self.queued = False
+        self.runs = False
         self.step: Step | None = None
         self.inputs: list[Value] = []
         self.ingredients: Ingredients | Packed | None = None
@@ -192,6 +192,11 @@ class _Work:
         self.owned = False
         """This build makes the key; others wait for its landing."""
         self.ticket: Ticket | None = None
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether there was no thread for it at once."""
+        return self.ticket is not None and self.ticket.waits
 
 
 class _Solving:
@@ -405,10 +410,11 @@ class _Solving:
                 return
         if isinstance(work.ingredients, Ingredients):
             work.ingredients = packed(work.ingredients)
-        if self._solver.runners.is_busy:
-            work.queued = True
-            self._reporter.progress(work.vertex, "waiting for another step to end", 0, 0)
         self._enter(work, self._solver.runners, self._run)
+        if work.is_queued:
+            self._reporter.progress(work.vertex, "waiting for another step to end", 0, 0)
+            if work.runs:
+                self._reporter.progress(work.vertex, "", 0, 0)
 
     def _resume(self, work: _Work) -> None:
         self._enter(work, self._solver.lookers, self._look_again)
@@ -425,7 +431,8 @@ class _Solving:
         if step is None:
             raise Internal(f"{work.vertex.name} was to be run before it was looked at")
         self._session.cancellation.check()
-        if work.queued:
+        work.runs = True
+        if work.is_queued:
             self._reporter.progress(work.vertex, "", 0, 0)
         console = Console(self._reporter, work.vertex, self._session.cancellation)
         result = step.run(work.inputs, console)

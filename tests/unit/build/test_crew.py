@@ -31,23 +31,21 @@ def test_no_more_threads_than_its_size() -> None:
     assert len(names) == 3
 
 
-def test_a_crew_is_busy_when_the_next_job_would_wait() -> None:
+def test_a_ticket_knows_whether_it_has_to_wait() -> None:
     crew = Crew("test", 1)
     began, go, done = threading.Event(), threading.Event(), threading.Event()
-    seen = [crew.is_busy]
 
     def first() -> None:
         began.set()
         go.wait(10)
 
-    crew.submit(first)
+    tickets = [crew.submit(first)]
     assert began.wait(10)
-    seen.append(crew.is_busy)
-    crew.submit(done.set)
+    tickets.append(crew.submit(done.set))
     go.set()
     assert done.wait(10)
     crew.close()
-    assert [*seen, crew.is_busy] == [False, True, False]
+    assert [ticket.waits for ticket in tickets] == [False, True]
 
 
 def test_what_has_not_begun_can_be_taken_back() -> None:
