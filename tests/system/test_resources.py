@@ -137,3 +137,14 @@ def test_memory_is_limited(daemon: Daemon) -> None:
     assert daemon.wait(container) != 0
     assert daemon.get(f"/containers/{container}/json")["State"]["OOMKilled"]
     daemon.request("DELETE", f"/containers/{container}?force=1")
+
+
+def test_a_relative_parent_is_below_the_daemons_own(daemon: Daemon) -> None:
+    container = started(daemon, "sleep", "60", host={"CgroupParent": "a/b"})
+    try:
+        pid = daemon.get(f"/containers/{container}/json")["State"]["Pid"]
+        groups = {line.split(":", 2)[2] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()}
+        assert f"{daemon.paths.cgroup_parent}/a/b/{container}" in groups
+        assert not any("a/b/a/b" in group for group in groups)
+    finally:
+        daemon.request("DELETE", f"/containers/{container}?force=1")

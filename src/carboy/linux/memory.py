@@ -13,6 +13,6 @@ if _trim is not None:
 
 
 def malloc_trim() -> None:
-    """Give free memory back to the system, of all threads' heaps: by itself that of the main one's end goes."""
+    """Give free memory back to the system, of all threads' heaps."""
     if _trim is not None:
         _trim(0)

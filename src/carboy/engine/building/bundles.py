@@ -76,7 +76,7 @@ class StepBundle:
             "stall": STALL,
             "tied": True,
             "seccomp_cache": f"{parts.paths.cache}/seccomp",
-            "cgroup_parent": host.cgroup_parent or parts.facts.cgroup_parent,
+            "cgroup_parent": parts.facts.cgroup_parent,
         } | light_field(spec)
 
     def _devices(self) -> list[str]:

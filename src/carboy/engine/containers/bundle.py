@@ -140,7 +140,7 @@ class Bundles:
             "log": log_fields(container, self._parts.paths.container(container.id)),
             "stop_signal": signal_number(config.stop_signal or "SIGTERM"),
             "seccomp_cache": f"{self._parts.paths.cache}/seccomp",
-            "cgroup_parent": host.cgroup_parent or self._parts.facts.cgroup_parent,
+            "cgroup_parent": self._parts.facts.cgroup_parent,
         }
 
     def log_path(self, container: Container) -> str:
