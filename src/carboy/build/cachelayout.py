@@ -25,7 +25,7 @@ from carboy.digest import Digest
 from carboy.errors import CarboyError, Corrupt, InvalidArgument, Malformed, NotFound
 from carboy.formats import oci
 from carboy.linux.paths import open_beneath
-from carboy.store.content import storage_error
+from carboy.store.content import storage_error, write_all
 from carboy.store.intake import FileWindow
 from carboy.store.layers import LayerStore
 
@@ -220,12 +220,7 @@ def _write_blob(directory: int, data: bytes, media_type: str) -> _Descriptor:
 
 
 def _write_file(directory: int, name: str, data: bytes) -> None:
-    def write(target: int) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(target, view) :]
-
-    _replace(directory, name, write)
+    _replace(directory, name, lambda target: write_all(target, data, "export the build cache"))
 
 
 def _replace(directory: int, name: str, write: Callable[[int], None]) -> None:

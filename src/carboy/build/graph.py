@@ -208,3 +208,17 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
     vertices: tuple[Vertex, ...]
     targets: tuple[Target, ...]
     warnings: tuple[str, ...] = ()
+
+
+def in_images(graph: Graph) -> frozenset[int]:
+    """The vertices whose layers are in an image: each target's, and what that was made on."""
+    found: set[int] = set()
+    for target in graph.targets:
+        index = target.vertex
+        while index not in found:
+            found.add(index)
+            inputs = graph.vertices[index].inputs
+            if not inputs:
+                break
+            index = inputs[0]
+    return frozenset(found)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from carboy.formats.tar import DIRECTORY, END, REGULAR, TarEntry, encode, padding
-from carboy.store.content import storage_error
+from carboy.store.content import storage_error, write_all
 
 _CHUNK = 1 << 20
 _SENDFILE_CHUNK = 1 << 26
@@ -73,12 +73,7 @@ class ArchiveOut:
         if self._descriptor is None:
             self._sink.write(data)
             return
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[os.write(self._descriptor, view) :]
-        except OSError as error:
-            raise storage_error(error, "write the archive") from error
+        write_all(self._descriptor, data, "write the archive")
 
     def copy(self, source: int, size: int) -> None:
         """Copy `size` bytes from the beginning of `source`, inside the kernel when it can."""

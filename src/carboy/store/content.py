@@ -45,7 +45,7 @@ def storage_error(error: OSError, what: str) -> Unavailable:
     return Unavailable(f"cannot {what}: {error.strerror or error}")
 
 
-def write_all(descriptor: int, data: bytes, what: str) -> None:
+def write_all(descriptor: int, data: bytes | memoryview, what: str) -> None:
     """Write everything to a file of the store; Unavailable, with `what` was tried, when the disk refuses."""
     view = memoryview(data)
     try:

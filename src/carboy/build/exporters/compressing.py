@@ -15,7 +15,6 @@ from functools import partial
 
 from carboy.build.crew import Crew, Ticket
 from carboy.build.exporters.encoders import Encoder, encode_file
-from carboy.build.graph import Graph
 from carboy.digest import Digest
 from carboy.errors import Cancelled
 from carboy.store.content import storage_error
@@ -131,17 +130,3 @@ class Compressing:
             return os.open(self._directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise storage_error(error, "compress a layer") from error
-
-
-def in_images(graph: Graph) -> frozenset[int]:
-    """The vertices whose layers are in an image: each target's, and what that was made on."""
-    found: set[int] = set()
-    for target in graph.targets:
-        index = target.vertex
-        while index not in found:
-            found.add(index)
-            inputs = graph.vertices[index].inputs
-            if not inputs:
-                break
-            index = inputs[0]
-    return frozenset(found)

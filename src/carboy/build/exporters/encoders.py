@@ -15,7 +15,7 @@ from typing import Protocol
 from carboy.digest import Digest
 from carboy.errors import InvalidArgument
 from carboy.formats import oci
-from carboy.store.content import storage_error
+from carboy.store.content import storage_error, write_all
 
 _CHUNK = 1 << 20
 _TYPES = {
@@ -108,9 +108,7 @@ def encode_file(
             piece = compressor.compress(data) if data else compressor.flush()
             digest.update(piece)
             size += len(piece)
-            view = memoryview(piece)
-            while view:
-                view = view[os.write(target, view) :]
+            write_all(target, piece, "compress a layer")
             if not data:
                 break
     except OSError as error:

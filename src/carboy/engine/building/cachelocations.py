@@ -11,7 +11,7 @@ from collections.abc import Callable
 from carboy.build.cache import BuildCache, CacheSource
 from carboy.build.cacheexchange import INLINE_KEY, inline_document, open_inline
 from carboy.build.cachelayout import LayoutCache, export_cache
-from carboy.build.graph import Graph
+from carboy.build.graph import Graph, in_images
 from carboy.build.operation import Filesystem
 from carboy.build.request import BuildRequest, CacheLocation
 from carboy.build.solver import Solved
@@ -74,16 +74,7 @@ def _keys(graph: Graph, solved: Solved, *, everything: bool) -> list[str]:
     """Of all steps, or of those that the images themselves stand on."""
     if everything:
         return solved.keys
-    found: dict[str, None] = {}
-    for target in graph.targets:
-        index = target.vertex
-        while True:
-            found[solved.outcomes[index].key] = None
-            inputs = graph.vertices[index].inputs
-            if not inputs:
-                break
-            index = inputs[0]
-    return [key for key in found if key]
+    return [key for index in sorted(in_images(graph)) if (key := solved.outcomes[index].key)]
 
 
 def _is_max(location: CacheLocation) -> bool:

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from carboy.build.exporters.compressing import Compressing, in_images
+from carboy.build.exporters.compressing import Compressing
 from carboy.build.frontend.addresses import redacted
 from carboy.build.frontend.drawing import FrontendRequest, draw
 from carboy.build.frontend.inputs import Bases
-from carboy.build.graph import Context, Graph
+from carboy.build.graph import Context, Graph, in_images
 from carboy.build.operation import Filesystem, Value
 from carboy.build.progress import Cancellation
 from carboy.build.records import (

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from carboy.build.crew import Crew
-from carboy.build.exporters.compressing import Compressed, Compressing, in_images
+from carboy.build.exporters.compressing import Compressed, Compressing
 from carboy.build.exporters.encoders import Encoder
-from carboy.build.graph import Graph, Scratch, Target, Vertex
+from carboy.build.graph import Graph, Scratch, Target, Vertex, in_images
 from carboy.build.operation import Filesystem
 from carboy.digest import Digest
 from carboy.errors import Cancelled, NotFound
