@@ -36,6 +36,8 @@ COLUMNS = (
     ("LastUsedSince", "LAST ACCESSED"),
     ("Description", "DESCRIPTION"),
 )
+_WIDEST = 60
+"""Columns of a description: steps are long; `--verbose`, `--filter` and `--format` know the whole."""
 
 
 def main(session: Session, parsed: Parsed) -> int:
@@ -49,7 +51,11 @@ def main(session: Session, parsed: Parsed) -> int:
         for one in chosen:
             session.out(_whole(one, now))
     else:
-        table.show(session, [_row(one, now) for one in chosen], COLUMNS, template=template)
+        rows = [_row(one, now) for one in chosen]
+        if not template:
+            for row in rows:
+                row["Description"] = table.cut(row["Description"], _WIDEST, "\N{HORIZONTAL ELLIPSIS}")
+        table.show(session, rows, COLUMNS, template=template)
     if not template:
         total = sum(document.number(one, "Size") for one in chosen)
         free = sum(document.number(one, "Size") for one in chosen if _reclaimable(one))

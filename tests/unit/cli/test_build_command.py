@@ -434,3 +434,15 @@ def test_a_dockerfile_by_another_name_is_told(tmp_path: Path) -> None:
         (tmp_path / name).write_text("FROM scratch")
     with pytest.raises(NotFound, match=r"or is elsewhere; here is Containerfile, app\.Dockerfile$"):
         buildcontext.gather(str(tmp_path), "", [], near=True)
+
+
+def test_descriptions_of_steps_are_cut_in_the_table_only(
+    server: FakeServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    name = "[2/2] RUN " + "apt-get install -y everything && " * 9
+    server.json("GET /system/df", {"BuildCache": [{"ID": "a", "Description": name, "Size": 1}]})
+    for options, whole in (([], False), (["--verbose"], True), (["--format", "{{.Description}}"], True)):
+        assert main.run(["-H", "unix://" + server.path, "builder", "du", *options]) == 0
+        said = capfd.readouterr().out
+        assert (name.strip() in said) == whole
+        assert "RUN apt-get install" in said
