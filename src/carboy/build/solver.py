@@ -13,6 +13,7 @@ never does.  Its error is raised as a StepError, which knows the vertex.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -35,6 +36,7 @@ from carboy.store.content import storage_error
 
 StepMaker = Callable[[Vertex, Session], Step]
 
+_log = logging.getLogger(__name__)
 _LOOKERS = 8
 _MEMORY_EACH = 512 << 20
 """Bytes of the machine's memory for each step that runs at once."""
@@ -278,6 +280,7 @@ class _Solving:
             stopped = self._stopped
             if not stopped:
                 self._active += 1
+                work.ticket = None  # the one before: the job may run before the new one is here
                 work.ticket = crew.submit(lambda: self._do(work, job))
         if stopped:
             self._abandon(work)
@@ -499,7 +502,8 @@ def _as_step_error(vertex: Vertex, error: BaseException) -> StepError:
     elif isinstance(error, OSError):
         cause = storage_error(error, f"do {vertex.name}")
     else:
-        cause = Internal(f"{vertex.name}: {type(error).__name__}: {error}")
+        _log.error("a fault in the step %s", vertex.name, exc_info=error)
+        cause = Internal(f"{vertex.name}: {type(error).__name__}: {error} (the daemon's log has the details)")
     if cause is not error:
         cause.__cause__ = error
     step_error = StepError(vertex, cause)

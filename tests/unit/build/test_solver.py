@@ -132,7 +132,9 @@ def test_an_error_names_its_step_and_stops_the_others(place: Workplace) -> None:
     place.solve(Graph(vertices=vertices, targets=(target(3),)))
 
 
-def test_errors_that_nobody_expected_have_a_category(place: Workplace) -> None:
+def test_errors_that_nobody_expected_have_a_category(
+    place: Workplace, caplog: pytest.LogCaptureFixture
+) -> None:
     def act(step: FakeStep, _console: Console) -> None:
         raise OSError(28, "No space left on device") if step.args == ("disk",) else ZeroDivisionError("oh")
 
@@ -143,6 +145,7 @@ def test_errors_that_nobody_expected_have_a_category(place: Workplace) -> None:
     with pytest.raises(StepError, match="ZeroDivisionError: oh") as caught:
         place.solve(chain("bug"))
     assert isinstance(caught.value.cause, Internal)
+    assert [record.exc_info is not None for record in caplog.records] == [True]  # the bug can be found
 
 
 def test_a_context_that_is_not_there(place: Workplace) -> None:

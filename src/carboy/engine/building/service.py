@@ -176,6 +176,8 @@ class Builder:
             parsed = work is not None and work.parsed
             if not traced and (not parsed or isinstance(error, DockerfileError)) and not outlet.used:
                 raise
+            if not isinstance(error, CarboyError):
+                _log.exception("a fault in the build %s", build)
             text, name = (work.text, work.name) if work is not None else ("", "Dockerfile")
             narrator.failed(failure_of(error, redacted(text), name=name))
 
