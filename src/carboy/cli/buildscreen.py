@@ -96,7 +96,7 @@ class Screen(Display):
 
     def _end(self, step: Step, right: str, colour: str, mark: str) -> None:
         self._clocks.pop(step.number, None)
-        width = self._width()
+        width = self.size()[1]
         self._ended.append(self._paint(_row(f" {mark} {_flat(step.name)}", right, width), colour))
         self.tick()
 
@@ -112,9 +112,11 @@ class Screen(Display):
         self._height = len(rows)
 
     def _running(self, now: float) -> list[str]:
-        height, width = terminal.size(2) or (24, 80)
+        height, width = self.size()
         rows: list[str] = []
-        for step in self.running:
+        running = self.running
+        room = min(_LINES, (height - 3) // len(running) - 1) if running else 0
+        for step in running:
             seconds = now - self._clocks.get(step.number, now)
             rows.append(
                 self._paint(
@@ -122,27 +124,30 @@ class Screen(Display):
                     paint.CYAN,
                 )
             )
-            said = [cut(f"     {_flat(line)}", width - 1) for line in _saying(step)]
+            said = [cut(f"     {_flat(line)}", width - 1) for line in _saying(step, room)]
             rows += [self._paint(line, paint.DIM) for line in said]
         done, cached = self.counts
         status = f" {done} of {len(self.counted)} steps, {cached} from cache, {now - self._began:.1f} s"
         rows.append(cut(status, width - 1))
         return rows[-max(height - 2, 1) :]
 
-    def _width(self) -> int:
-        return (terminal.size(2) or (24, 80))[1]
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return terminal.size(2) or (24, 80)
 
     def _paint(self, text: str, colour: str) -> str:
         return paint.paint(text, colour) if colour and self._colours else text
 
 
-def _saying(step: Step) -> list[str]:
+def _saying(step: Step, room: int) -> list[str]:
     """The last lines of a step, with one that has not ended yet: bars of progress write over themselves."""
+    if room <= 0:
+        return []
     begun = shown(step.partial[-_BEGUN:]) if step.partial else ""
     lines = [*step.tail, begun] if begun.strip() else step.tail
     if not lines and step.doing:
         return [step.doing]
-    return lines[-_LINES:]
+    return lines[-room:]
 
 
 def _flat(text: str) -> str:

@@ -165,3 +165,25 @@ def test_a_warning_says_so_once(drawn: Callable[[], list[str]]) -> None:
 )
 def test_texts_are_cut_by_columns(text: str, columns: int, expected: str) -> None:
     assert table.cut(text, columns, CUT) == expected
+
+
+def test_a_low_terminal_has_the_names_of_all_steps(
+    drawn: Callable[[], list[str]],
+) -> None:
+    """What they say takes the room that is left."""
+
+    class Low(Impatient):
+        def size(self) -> tuple[int, int]:
+            return 12, 80
+
+    screen = Low()
+    screen.take({"Kind": "vertices", "Vertices": [{"Index": n, "Name": f"RUN {n}"} for n in range(3)]})
+    for number in range(3):
+        screen.take({**STARTED, "Vertex": number})
+    drawn()
+    for number in range(3):
+        screen.take({**output(b"1\n2\n3\n4\n"), "Vertex": number})
+    lines = [line.strip() for line in drawn()]
+    last = lines[-11:]
+    assert [number for number in range(3) if any(f"● RUN {number}" in line for line in last)] == [0, 1, 2]
+    assert [line for line in last if len(line) == 1] == ["3", "4"] * 3
