@@ -148,6 +148,8 @@ class Position:
 
     inode: int
     offset: int
+    changed: int = 0
+    """When its file was written last, then: of several that had one inode, it is the first not older."""
 
 
 class LogFiles:
@@ -169,10 +171,11 @@ class LogFiles:
         """Read no further than `position`, which the log has just reached."""
         self._files += self._open_since(self._files[0] if self._files else None, but=self._files[1:])
         self._growing = False
-        for file in reversed(self._files):
-            if file.inode == position.inode:
-                self._stop = file, position.offset
-                return
+        fitting = [
+            file for file in self._files if file.inode == position.inode and file.change() >= position.changed
+        ]
+        if fitting:
+            self._stop = fitting[0 if position.changed else -1], position.offset
 
     def close(self) -> None:
         """Free descriptors; again is harmless."""

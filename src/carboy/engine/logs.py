@@ -222,9 +222,9 @@ class Replay:
                 connection.sendall(data)
             connection.setblocking(False)  # of the description, which others share
 
-    def write_up_to(self, client: int, inode: int, offset: int) -> None:
+    def write_up_to(self, client: int, position: Position) -> None:
         """What comes before this place and was not written yet."""
-        self._log.stop_at(Position(inode, offset))
+        self._log.stop_at(position)
         self.write(client)
 
     def close(self) -> None:

@@ -34,8 +34,8 @@ a newer daemon can go on speaking to older monitors.
     hello        version                                             -              version, State
     start        -                                                   -              pid, started_at
     signal       signal (number)                                     -              -
-    attach       stdin stdout stderr (bool) detach_keys initial      client         log {inode offset}?
-                                                                     hold?
+    attach       stdin stdout stderr (bool) detach_keys initial      client         log {inode offset
+                                                                     hold?          changed}?
     resize       rows cols exec_id?                                  -              -
     exec         exec_id process(OCI) terminal stdin stdout stderr   client?        pid
                  detach_keys initial rows cols

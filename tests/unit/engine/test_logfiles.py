@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from carboy.engine.logfiles import LogFiles, Position
+from carboy.runtime.monitor import compress
 from carboy.runtime.monitor.log import FileLog, JsonFile, LocalFile
 
 TIME = 1_767_312_245_000_000_000
@@ -114,10 +116,31 @@ def test_reading_up_to_a_place(tmp_path: Path, kind: type[JsonFile]) -> None:
     writer.write(50)
     place = writer.log.position()
     writer.write(50)
-    files.stop_at(Position(place["inode"], place["offset"]))
+    files.stop_at(Position(**place))
     assert found + list(numbers(files)) == list(range(55))
     files.close()
     writer.close()
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_place_in_one_of_several_files_that_had_one_inode(tmp_path: Path, which: int) -> None:
+    """The inode of a file that was compressed goes to a new one at once: found as lines told twice."""
+    path = tmp_path / "x-json.log"
+    lines = [b'{"log":"line %d\\n","stream":"stdout","time":"2026-01-02T00:04:05Z"}\n' % n for n in range(3)]
+    path.write_bytes(lines[2])
+    inode = path.stat().st_ino
+    os.utime(path, ns=(TIME + 2, TIME + 2))
+    for number in (0, 1):
+        packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        body = packer.compress(lines[number]) + packer.flush()
+        end = zlib.crc32(lines[number]).to_bytes(4, "little") + len(lines[number]).to_bytes(4, "little")
+        (tmp_path / f"x-json.log.{2 - number}.gz").write_bytes(
+            compress.header(inode, TIME + number) + body + end
+        )
+    files = LogFiles(str(path), growing=True)
+    files.stop_at(Position(inode, len(lines[which]), TIME + which))
+    assert list(numbers(files)) == list(range(which + 1))
+    files.close()
 
 
 @pytest.mark.parametrize("kind", DRIVERS)

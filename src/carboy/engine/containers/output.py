@@ -20,6 +20,7 @@ from typing import Protocol
 from carboy.engine.containers.document import Container, PendingAttach
 from carboy.engine.containers.launching import hand_over
 from carboy.engine.containers.states import State
+from carboy.engine.logfiles import Position
 from carboy.engine.logs import LogFile, Replay
 from carboy.engine.monitors import Channel
 from carboy.errors import CarboyError, Conflict, InvalidArgument, Unsupported
@@ -163,6 +164,8 @@ class Attachment:
                 os.close(theirs)
             place = reply.get("log") or {}
             if place:
-                replay.write_up_to(pending.client, int(place["inode"]), int(place["offset"]))
+                changed = int(place.get("changed", 0))  # monitors of older versions do not tell
+                position = Position(int(place["inode"]), int(place["offset"]), changed)
+                replay.write_up_to(pending.client, position)
         finally:
             os.close(ours)

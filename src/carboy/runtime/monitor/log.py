@@ -176,7 +176,7 @@ class FileLog:
         if self._fd < 0:
             return {}
         found = os.fstat(self._fd)
-        return {"inode": found.st_ino, "offset": found.st_size}
+        return {"inode": found.st_ino, "offset": found.st_size, "changed": found.st_mtime_ns}
 
     def unwritten(self, stream: int) -> bytes:
         """The beginning of a line, which is not in the file yet."""
