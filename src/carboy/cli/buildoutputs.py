@@ -86,7 +86,16 @@ def _directory(path: str) -> str:
 def _file(path: str, kind: str) -> str:
     if path != "-" and os.path.isdir(path):
         raise InvalidArgument(f"destination file required for the {kind} output: {path} is a directory")
+    if path != "-":
+        require_folder(path)
     return path
+
+
+def require_folder(path: str) -> None:
+    """Told before a build, not after it: the file could not be written."""
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise InvalidArgument(f"cannot write {path}: there is no directory {folder}: make it first")
 
 
 def receive(session: Session, build: str, outputs: list[Output]) -> None:

@@ -58,6 +58,9 @@ def build(session: Session, parsed: Parsed) -> int:
     show = _progress(parsed)
     outputs = buildoutputs.parse(parsed.list("output"))
     iidfile = parsed.text("iidfile")
+    for path in (iidfile, parsed.text("metadata-file")):
+        if path:
+            buildoutputs.require_folder(path)
     if iidfile and os.path.exists(iidfile):
         os.unlink(iidfile)  # an old ID must not be taken for that of a build that failed
     near = bool(session.address.path) and os.geteuid() == 0
@@ -288,6 +291,8 @@ def _failed(session: Session, display: Display, show: str, *, trusting: bool) ->
     text = document.text(failure, "Text") or "the build failed"
     if step is not None and not trusting and _distrusts(step.tail):
         text += "; it did not trust a certificate: --host-ca lets steps trust what this machine trusts"
+    if text.endswith(" code: 126"):
+        text += "; what COPY brings keeps its mode: COPY --chmod=755 makes it a program"
     raise BuildFailed(text)
 
 

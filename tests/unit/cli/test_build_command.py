@@ -328,6 +328,26 @@ def test_secrets_agents_and_contexts(
     assert body["NoCacheFilter"] == ["x", "y"]
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["-o", "type=tar,dest=gone/x.tar"],
+        ["-o", "type=oci,dest=gone/x.tar"],
+        ["--iidfile", "gone/id"],
+        ["--metadata-file", "gone/built.json"],
+    ],
+)
+def test_folders_that_are_not_there_are_told_before_the_build(
+    run: Callable[..., tuple[int, str, str]], server: FakeServer, flags: list[str]
+) -> None:
+    server.json("GET /_ping", {})
+    code, _, err = run(*flags, ".")
+    assert code == 1
+    assert flags[1].rpartition("dest=")[2] in err
+    assert "there is no directory gone: make it first" in err
+    assert not [target for target, _, _ in server.requests if "/build" in target]
+
+
 def test_outputs_come_here(run: Callable[..., tuple[int, str, str]], server: FakeServer) -> None:
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w") as archive:
