@@ -72,7 +72,7 @@ def build(session: Session, parsed: Parsed) -> int:
         from carboy.cli import buildclassic
 
         try:
-            return buildclassic.build(session, parsed, query, rest, outputs, work.given)
+            return buildclassic.build(session, parsed, query, work.given)
         finally:
             work.close()
     display = _display(show)
@@ -291,7 +291,7 @@ def _failed(session: Session, display: Display, show: str, *, trusting: bool) ->
     text = document.text(failure, "Text") or "the build failed"
     if step is not None and not trusting and _distrusts(step.tail):
         text += "; it did not trust a certificate: --host-ca lets steps trust what this machine trusts"
-    if text.endswith(" code: 126"):
+    if step is not None and text.endswith(" code: 126") and "Permission denied" in "".join(step.tail[-1:]):
         text += "; what COPY brings keeps its mode: COPY --chmod=755 makes it a program"
     raise BuildFailed(text)
 

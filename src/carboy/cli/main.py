@@ -69,10 +69,11 @@ def _interruptible() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command line; the exit code."""
     debug = "--debug" in arguments or "-D" in arguments or bool(os.environ.get("CARBOY_DEBUG"))
-    name = ""
+    name = group = ""
     try:
         options = flags.parse(GLOBAL_FLAGS, arguments, interspersed=False)
         debug = options.flag("debug") or _level(options) == "debug"
+        group = next((word for word in options.arguments[:1] if word in GROUP_WORDS), "")
         name, rest = find(options.arguments)
         if options.flag("version"):
             from carboy import __version__
@@ -84,7 +85,7 @@ def run(arguments: list[str]) -> int:
             return _help(options.arguments, wanted=wanted or "--help" in options.arguments)
         return _dispatch(name, rest, options)
     except flags.UsageError as error:
-        hint = f"See 'carboy {name} --help'" if name else "See 'carboy --help'"
+        hint = f"See 'carboy {name or group} --help'" if name or group else "See 'carboy --help'"
         return _fail(f"{error}. {hint}" if error.exit_code else str(error), error.exit_code, debug=debug)
     except BrokenPipeError:
         return 141

@@ -406,9 +406,18 @@ def test_another_docker_gets_a_tar(run: Callable[..., tuple[int, str, str]], ser
         member = archive.extractfile(query["dockerfile"][0])
         assert member is not None
         assert member.read() == b"FROM scratch\n"
-    code, _out, err = run("-o", "out", ".")
-    assert code == 1
-    assert "not Carboy" in err
+    Path("../secret").write_text("s")
+    for flags in (
+        ["-o", "out"],
+        ["--metadata-file", "../built.json"],
+        ["--secret", "id=s,src=../secret"],
+        ["--build-context", "c=."],
+        ["--explain"],
+    ):
+        code, _out, err = run(*flags, ".")
+        assert code == 1
+        assert f"this daemon is not Carboy and builds without {flags[0].replace('-o', '--output')}: use" in err
+    assert "without several --target: use" in run("--target", "a,b", ".")[2]
 
 
 @pytest.mark.parametrize(
@@ -466,3 +475,22 @@ def test_descriptions_of_steps_are_cut_in_the_table_only(
         said = capfd.readouterr().out
         assert (name.strip() in said) == whole
         assert "RUN apt-get install" in said
+
+
+@pytest.mark.parametrize(("said", "told"), [("Permission denied", True), ("Bad file", False)])
+def test_a_program_without_the_right_to_run_has_a_remedy(
+    server: FakeServer, run: Callable[..., tuple[int, str, str]], *, said: str, told: bool
+) -> None:
+    data = base64.b64encode(f"/bin/sh: 1: /run.sh: {said}\n".encode()).decode()
+    text = "The command '/bin/sh -c /run.sh' returned a non-zero code: 126"
+    output = {"Kind": "output", "Vertex": 2, "Time": 0.4, "Stream": 2, "Data": data}
+    ended = {"Kind": "finished", "Vertex": 2, "Time": 1.3, "Seconds": 1.0, "Text": text}
+    answer(server, [*GOOD[:6], output, ended, {"Kind": "failed", "Text": text, "ExitCode": 126}])
+    code, _out, err = run(".")
+    assert code == 1
+    assert ("COPY --chmod=755" in err) == told
+
+
+def test_a_mistyped_command_of_a_group_names_the_help_of_the_group(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["builder", "pruen"]) == 1
+    assert "(did you mean prune?). See 'carboy builder --help'" in capfd.readouterr().err
