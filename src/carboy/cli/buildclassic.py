@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from binascii import a2b_base64
 
-from carboy.cli import buildoutputs
+from carboy.cli import buildoptions, buildoutputs
 from carboy.cli.session import for_people, write_all
 from carboy.client import document
 from carboy.client.transport import ServerError
@@ -16,30 +16,49 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from carboy.cli.buildcontext import Given
-    from carboy.cli.buildoutputs import Output
     from carboy.cli.flags import Parsed
     from carboy.cli.session import Session
     from carboy.client.document import Json
 
     Query = tuple[tuple[str, str], ...]
 
+_FLAGS = (
+    "output",
+    "build-context",
+    "secret",
+    "ssh",
+    "allow",
+    "no-cache-filter",
+    "cache-to",
+    "cache-ttl",
+    "explain",
+    "reproducible",
+    "host-ca",
+    "metadata-file",
+)
+"""What only Carboy's own endpoints carry."""
 
-def build(
-    session: Session, parsed: Parsed, query: Query, rest: Json, outputs: list[Output], given: Given
-) -> int:
+
+def build(session: Session, parsed: Parsed, query: Query, given: Given) -> int:
     """Build with what every Docker has; what it has not is refused by name."""
-    missing = sorted({"Targets", "Platforms", "Epoch"}.symmetric_difference(rest) & set(rest))
-    if outputs or missing or parsed.list("build-context"):
-        what = "--output" if outputs else "--build-context" if not missing else missing[0]
-        raise Unsupported(
-            f"this daemon is not Carboy and builds without {what}: use docker and its buildx there"
-        )
+    for flag in _FLAGS:
+        if parsed.given(flag):
+            raise _not_there(f"--{flag}")
+    for flag in ("target", "platform"):
+        if len(buildoptions.several(parsed, flag)) > 1:
+            raise _not_there(f"several --{flag}")
     image = _build(session, parsed, query, given)
     if image and parsed.text("iidfile"):
         buildoutputs.write_file(parsed.text("iidfile"), image.encode())
     if parsed.flag("quiet") and image:
         session.out(image)
     return 0
+
+
+def _not_there(what: str) -> Unsupported:
+    return Unsupported(
+        f"this daemon is not Carboy and builds without {what}: use docker and its buildx there"
+    )
 
 
 def _build(session: Session, parsed: Parsed, query: Query, given: Given) -> str:

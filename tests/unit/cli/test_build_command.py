@@ -416,7 +416,7 @@ def test_another_docker_gets_a_tar(run: Callable[..., tuple[int, str, str]], ser
     ):
         code, _out, err = run(*flags, ".")
         assert code == 1
-        assert f"this daemon is not Carboy and builds without {flags[0].replace('-o', '--output')}: use" in err
+        assert f"not Carboy and builds without {flags[0].replace('-o', '--output')}: use" in err
     assert "without several --target: use" in run("--target", "a,b", ".")[2]
 
 
