@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,10 @@ class Place:
         self.started = path / "root" / "started"
 
     def wake(self, program: str) -> None:
-        self.script.write_text(program)
+        # Whole at every moment: another thread's daemon may be reading it.
+        beside = self.script.with_suffix(f".{threading.get_ident()}")
+        beside.write_text(program)
+        beside.rename(self.script)
         wake.wake(self.home, self.address, (sys.executable, "-I", "-S", str(self.script)))
 
     def lines(self) -> list[list[str]]:
