@@ -65,7 +65,7 @@ def query(parsed: Parsed, environment: Mapping[str, str]) -> Query:
 def options(parsed: Parsed, environment: Mapping[str, str], *, near: bool) -> Json:
     """What only Carboy knows, as fields of `POST /build/begin`."""
     found: Json = {
-        "Allow": list_of(parsed, "allow"),
+        "Allow": _allowed(list_of(parsed, "allow")),
         "NoCacheFilter": list_of(parsed, "no-cache-filter"),
         "Targets": several(parsed, "target"),
         "Platforms": several(parsed, "platform"),
@@ -171,6 +171,15 @@ def agent(text: str, environment: Mapping[str, str], *, near: bool) -> tuple[str
     if mode & 0o170000 != 0o140000:
         raise Unsupported(f"--ssh {text}: {path} is no agent's socket: `ssh-add` keys to an agent instead")
     return name, path
+
+
+def _allowed(given: list[str]) -> list[str]:
+    for text in given:
+        if text not in ("network.host", "security.insecure") and text.partition("=")[0] != "device":
+            raise InvalidArgument(
+                f'invalid --allow "{text}": write network.host, security.insecure or device=NAME'
+            )
+    return given
 
 
 def cache_locations(given: list[str], flag: str) -> tuple[list[Json], list[Json]]:

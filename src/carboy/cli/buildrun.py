@@ -158,6 +158,10 @@ class _Work:
             path = one["Attributes"].get("src") or one["Attributes"]["dest"]
             if flag == "cache-to":
                 os.makedirs(path, exist_ok=True)
+            elif not os.path.lexists(path):  # as it is before the first build that keeps one
+                self._session.warn(f"WARNING: --cache-from: there is no cache in {path} yet: it is not used")
+                found.remove(one)
+                continue
             one["Descriptor"] = self.given.keep(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
             one["Attributes"]["src" if flag == "cache-from" else "dest"] = os.path.abspath(path)
         return found

@@ -494,3 +494,19 @@ def test_a_program_without_the_right_to_run_has_a_remedy(
 def test_a_mistyped_command_of_a_group_names_the_help_of_the_group(capfd: pytest.CaptureFixture[str]) -> None:
     assert main.run(["builder", "pruen"]) == 1
     assert "(did you mean prune?). See 'carboy builder --help'" in capfd.readouterr().err
+
+
+def test_a_cache_that_is_not_there_yet_is_a_warning(
+    run: Callable[..., tuple[int, str, str]], server: FakeServer
+) -> None:
+    """As it is before the first build of a machine: BuildKit goes on, too."""
+    code, _out, err = run("--cache-from", "type=local,src=gone", "--cache-from", "app:1", ".")
+    assert code == 0
+    assert "WARNING: --cache-from: there is no cache in gone yet: it is not used" in err
+    assert begun(server)["CacheFrom"] == [{"Type": "inline", "Attributes": {"ref": "app:1"}}]
+
+
+def test_a_mistyped_right_is_told(run: Callable[..., tuple[int, str, str]]) -> None:
+    code, _out, err = run("--allow", "network.hots", ".")
+    assert code == 1
+    assert 'invalid --allow "network.hots": write network.host, security.insecure or device=NAME' in err
