@@ -417,3 +417,15 @@ def test_a_daemon_that_is_killed_at_any_moment(own_daemon: Daemon) -> None:
         daemon.request("DELETE", f"/images/{image['Id']}?force=1")
     daemon.post("/build/prune?all=1")
     until("layers that nothing needs", lambda: not os.listdir(f"{daemon.root}/layers/sha256"))
+
+
+def test_holes_do_not_fill_the_disk(daemon: Daemon) -> None:
+    """A tar holds holes as zeros: some are refused, and writing the others ends with its client."""
+    sparse = "dd if=/dev/zero of=/big bs=1 count=1 seek={} 2>/dev/null; echo begun"
+    built = build(daemon, f"FROM {IMAGE}\nRUN {sparse.format(1 << 37)}\n")
+    assert "GiB of holes" in built.error
+    # Many seconds of writing: who has gone does not wait for it, nor does the next one.
+    with pytest.raises(TimeoutError):
+        body = make_tar({"Dockerfile": f"FROM {IMAGE}\nRUN {sparse.format(12 << 30)}\n".encode()})
+        asked(daemon, "/build", body, timeout=1)
+    until("a layer is written for nobody", lambda: nothing_under_way(daemon), seconds=10)

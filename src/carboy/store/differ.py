@@ -15,7 +15,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from carboy.errors import Unsupported
+from carboy.errors import InvalidArgument, Unsupported
 from carboy.formats.layertree import OPAQUE, WHITEOUT
 from carboy.formats.tar import (
     DIRECTORY,
@@ -36,6 +36,8 @@ _ORIGIN_XATTR = "trusted.overlay.origin"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_DEPTH = 256
+_MOST_HOLES = 1 << 36
+"""Bytes, of a layer's files together: as of the archives that ADD unpacks."""
 # Below this a read and a write are quicker than asking the kernel to copy.
 _SMALL = 1 << 16
 
@@ -97,6 +99,21 @@ def write_tar(
     finally:
         opener.close()
     intake.write(b"".join([*pending, END]))
+
+
+def refuse_holes(found: Iterable[Found]) -> None:
+    """Raise InvalidArgument for files that claim much more than they take: a tar holds holes as zeros."""
+    files = {
+        (item.status.st_dev, item.status.st_ino): item for item in found if stat.S_ISREG(item.status.st_mode)
+    }
+    holes = 0
+    for item in files.values():
+        holes += max(0, item.status.st_size - 512 * item.status.st_blocks)
+        if holes > _MOST_HOLES:
+            raise InvalidArgument(
+                f'"/{item.path[:200].decode("utf-8", "backslashreplace")}" cannot be in a layer: it is sparse,'
+                f" with more than {_MOST_HOLES >> 30} GiB of holes; remove it in the step that makes it"
+            )
 
 
 def disk_usage(found: Iterable[Found]) -> int:

@@ -20,12 +20,14 @@ from carboy.linux import layers as linux_layers
 from carboy.linux import tree as linux_tree
 from carboy.linux.mount import AT_EMPTY_PATH, OPEN_TREE_CLONE, open_tree
 from carboy.store.changes import Changes
-from carboy.store.differ import Found, disk_usage, find, write_tar
+from carboy.store.differ import Found, disk_usage, find, refuse_holes, write_tar
 from carboy.store.intake import Intake
 from carboy.store.layers import Layer, LayerStore
 from carboy.store.lower import Lowers
 from carboy.store.oldbytecode import bytecode_of
 from carboy.store.paths import Paths
+
+Interruptible = Callable[[Callable[[BaseException], None]], Callable[[], None]]
 
 MAX_LAYERS = 128
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -237,12 +239,22 @@ class Snapshots:
         epoch: int,
         lent: frozenset[bytes] = frozenset(),
         residue: Callable[[bytes], bool] | None = None,
+        interruptible: Interruptible | None = None,
     ) -> StepChanges:
-        """Make a layer of what a build's step has changed, if it has (see `changes.py`)."""
+        """Make a layer of what a build's step has changed, if it has (see `changes.py`).
+
+        interruptible: told how to end the writing early; what it gives is called when that is over.
+        """
         with ExitStack() as stack:
             # What was found is forgotten before the layer is read and indexed: both may be large.
             intake, removed = self._write_changes(
-                stack, container_id, diff_ids, epoch=epoch, lent=lent, residue=residue
+                stack,
+                container_id,
+                diff_ids,
+                epoch=epoch,
+                lent=lent,
+                residue=residue,
+                interruptible=interruptible,
             )
             return StepChanges(None if intake is None else self._layers.commit(intake), removed)
 
@@ -255,6 +267,7 @@ class Snapshots:
         epoch: int,
         lent: frozenset[bytes],
         residue: Callable[[bytes], bool] | None,
+        interruptible: Interruptible | None,
     ) -> tuple[Intake | None, tuple[bytes, ...]]:
         """The written tar, closed by `stack`, and what was left out of it."""
         scaffold = f"{self._paths.snapshot(container_id)}/scaffold"
@@ -269,8 +282,11 @@ class Snapshots:
         found = changes.choose(found)
         if not found:
             return None, tuple(changes.removed)
+        refuse_holes(found)
         bytecode = bytecode_of(found, base, epoch, view=lambda: self.mount_image(container_id, diff_ids))
         intake = stack.enter_context(self._layers.begin())
+        if interruptible is not None:
+            stack.callback(interruptible(intake.abort))
         try:
             write_tar(upper, found, intake, epoch=epoch, bytecode=bytecode)
         except BaseException as error:

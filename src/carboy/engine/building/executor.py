@@ -28,7 +28,7 @@ from carboy.engine.building.running import Running
 from carboy.engine.building.scaffolding import Scaffold, refuse_targets
 from carboy.engine.containers.outcomes import system_errors
 from carboy.engine.containers.parts import Parts
-from carboy.errors import CarboyError
+from carboy.errors import Cancelled, CarboyError
 from carboy.linux import tree
 from carboy.store.paths import STEP_PREFIX
 
@@ -76,6 +76,9 @@ class StepExecutor:
                 epoch=job.epoch,
                 lent=lent,
                 residue=_is_residue if job.reproducible else None,
+                interruptible=lambda abort: console.cancellation.subscribe(
+                    lambda: abort(Cancelled(console.cancellation.reason))
+                ),
             )
         removed = tuple("/" + os.fsdecode(path) for path in changes.removed)
         if changes.layer is None:
