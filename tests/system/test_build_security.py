@@ -429,3 +429,12 @@ def test_holes_do_not_fill_the_disk(daemon: Daemon) -> None:
         body = make_tar({"Dockerfile": f"FROM {IMAGE}\nRUN {sparse.format(12 << 30)}\n".encode()})
         asked(daemon, "/build", body, timeout=1)
     until("a layer is written for nobody", lambda: nothing_under_way(daemon), seconds=10)
+
+
+def test_a_name_is_never_an_id_by_chance(daemon: Daemon) -> None:
+    """`FROM ab` must not take the image whose ID begins so: another machine has others."""
+    image = daemon.get(f"/images/{IMAGE}/json")["Id"][7:]
+    for short in (image[:1], image[:4], image[:11]):
+        assert "is not in the local store" in refused(daemon, f"FROM {short}\nLABEL a=b\n")
+    for known in (image[:12], image, f"sha256:{image}"):
+        assert build(daemon, f"FROM {known}\nLABEL a=b\n").id

@@ -110,9 +110,10 @@ def refuse_holes(found: Iterable[Found]) -> None:
     for item in files.values():
         holes += max(0, item.status.st_size - 512 * item.status.st_blocks)
         if holes > _MOST_HOLES:
+            path = item.path[:200].decode("utf-8", "backslashreplace")
             raise InvalidArgument(
-                f'"/{item.path[:200].decode("utf-8", "backslashreplace")}" cannot be in a layer: it is sparse,'
-                f" with more than {_MOST_HOLES >> 30} GiB of holes; remove it in the step that makes it"
+                f'"/{path}" cannot be in a layer: it is sparse, with more than {_MOST_HOLES >> 30} GiB of holes;'
+                " remove it in the step that makes it"
             )
 
 

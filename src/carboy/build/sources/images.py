@@ -29,6 +29,8 @@ _MACHINES = {
     "loong64": "loongarch64",
     "mips64le": "mips64el",
 }
+_SHORT_ID = 12
+"""Digits of the IDs that are shown: fewer are a name."""
 _NATIVE = {"amd64": ("386",), "arm64": ("arm",)}
 """What a machine's kernel usually runs besides its own."""
 _VARIANTS = {"arm64": "v8", "arm": "v7"}
@@ -67,7 +69,7 @@ class StoredBases:
     def resolve(self, reference: str, platform: str) -> BaseImage:
         """The image; NotFound when it is not here, or is here for another machine than asked for."""
         try:
-            image = self.images.image_for_container(reference)
+            image = self.images.image_for_container(_never_by_chance(reference))
         except NotFound as error:
             raise NotFound(absent(reference, self.names())) from error
         found = platform_of(image.config)
@@ -92,7 +94,7 @@ def absent(reference: str, names: tuple[str, ...] = ()) -> str:
     names: the images that are here.
     """
     prefix = id_prefix(reference)
-    if prefix is not None and len(prefix) >= 12 and reference.startswith(("sha256:", prefix)):
+    if prefix is not None and len(prefix) >= _SHORT_ID and reference.startswith(("sha256:", prefix)):
         return f"No such image: {reference}"
     wanted = parse(reference).tagged()
     name = wanted.familiar_repository
@@ -101,6 +103,14 @@ def absent(reference: str, names: tuple[str, ...] = ()) -> str:
         f" {reference} is not in the local store, and pulling comes with the registry client, later:"
         f" use `carboy load` or `carboy import`{suggestion(wanted.familiar, names)}"
     )
+
+
+def _never_by_chance(reference: str) -> str:
+    """`FROM cafe` is a name: not the image of this machine whose ID happens to begin so."""
+    prefix = id_prefix(reference)
+    if prefix is None or len(prefix) >= _SHORT_ID or reference.startswith("sha256:"):
+        return reference
+    return f"{reference}:latest"
 
 
 def platform_of(document: ImageDocument) -> str:
