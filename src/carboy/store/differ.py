@@ -112,8 +112,8 @@ def refuse_holes(found: Iterable[Found]) -> None:
         if holes > _MOST_HOLES:
             path = item.path[:200].decode("utf-8", "backslashreplace")
             raise InvalidArgument(
-                f'"/{path}" cannot be in a layer: it is sparse, with more than {_MOST_HOLES >> 30} GiB of holes;'
-                " remove it in the step that makes it"
+                f'"/{path}" cannot be in a layer: it is sparse, with more than'
+                f" {_MOST_HOLES >> 30} GiB of holes; remove it in the step that makes it"
             )
 
 
