@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from carboy.build.cache import BuildCache
+from carboy.build.caching.cache import BuildCache
 from carboy.build.executor import Executed, Job
 from carboy.build.graph import Graph, Image, Run, Target, Vertex
 from carboy.build.operation import Filesystem, Ingredients, Result, Step, Value

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from carboy.build.cache import BuildCache
+from carboy.build.caching.cache import BuildCache
 from carboy.build.frontend.drawing import BaseImage, draw
 from carboy.build.graph import Graph
 from carboy.build.operation import Value

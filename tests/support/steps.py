@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from carboy.build.cachemounts import CacheMounts
+from carboy.build.caching.mounts import CacheMounts
 from carboy.build.executor import Executed, Job
 from carboy.build.graph import Run, Vertex
 from carboy.build.progress import Cancellation, Console

@@ -15,16 +15,12 @@
     executor.py     what RUN needs of the engine (a Protocol)
     progress.py     what is told while a build runs
     crew.py         the threads of all builds
-    cache.py        results by key;  pruning.py: how to have fewer
-    explain.py      why a key differs from last time (history.py, differences.py)
-    cachemounts.py  directories that stay between builds
-    cacheexchange.py, cachelayout.py   the cache in images and directories
+    caching/        results by key, why a key differs, cache mounts, the cache for others
+    copying/        COPY, ADD, WORKDIR: from sources to the members of a layer
+    trees.py        files of contexts and images, as values
     records.py      what entered and left each build
     exporters/      image, local, tar, oci, docker
     residues.py     what --reproducible leaves behind
-
-    COPY and ADD: trees.py, select.py, globs.py, places.py (what the sources mean) ─▶ scan.py, hashcache.py,
-    treedigest.py (digests) ─▶ destination.py, archives.py, copyplan.py (what goes where) ─▶ layerwriter.py
 
 May import: `formats`, `linux`, `archive`, `store`, `registry`.
 """

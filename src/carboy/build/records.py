@@ -13,9 +13,9 @@ from typing import Final
 
 import msgspec
 
+from carboy.build.caching.history import printable
 from carboy.build.frontend.addresses import redacted
 from carboy.build.graph import Graph, Image
-from carboy.build.history import printable
 from carboy.build.operation import FORMAT_VERSION
 from carboy.build.request import (
     AnyContext,

@@ -20,11 +20,11 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from carboy.build.cache import BuildCache, CacheSource, Entry, Made
+from carboy.build.caching.cache import BuildCache, CacheSource, Entry, Made
+from carboy.build.caching.explain import Explainer
+from carboy.build.caching.history import Packed, packed
 from carboy.build.crew import Crew, Ticket
-from carboy.build.explain import Explainer
 from carboy.build.graph import Graph, Vertex
-from carboy.build.history import Packed, packed
 from carboy.build.operation import Filesystem, Ingredients, Step, Value
 from carboy.build.progress import Console
 from carboy.build.session import Session

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from carboy.build.cache import BuildCache
+from carboy.build.caching.cache import BuildCache
 from carboy.build.graph import Context, Graph, Scratch, Vertex
 from carboy.build.operation import Filesystem
 from carboy.build.progress import Cancellation, Console

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from carboy.build import destination
+from carboy.build.copying import destination
+from carboy.build.copying.layerwriter import directory, write_layer
+from carboy.build.copying.places import shown
 from carboy.build.graph import Directory, Vertex
-from carboy.build.layerwriter import directory, write_layer
 from carboy.build.operation import Filesystem, Ingredients, Result, Value
-from carboy.build.places import shown
 from carboy.build.progress import Console
 from carboy.build.session import Session
 from carboy.errors import Internal, InvalidArgument

@@ -1,6 +1,6 @@
 """COPY and ADD: files of contexts, stages, images, downloads and repositories become one layer.
 
-    Planner (copyplan.py) ──▶ ingredients: one for each file, by its path in the source
+    Planner (copying/plan.py) ──▶ ingredients: one for each file, by its path in the source
                           ──▶ items of a layer ──▶ layerwriter
 
 Docker's rules (BuildKit's COPY): a directory's contents are copied, its own name is not; a directory that
@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from carboy.build import archives
-from carboy.build.copyplan import Plan, Planner, by_path
+from carboy.build.copying import archives
+from carboy.build.copying.layerwriter import Item, Origin, write_layer
+from carboy.build.copying.plan import Plan, Planner, by_path
 from carboy.build.graph import Files, Vertex
-from carboy.build.layerwriter import Item, Origin, write_layer
 from carboy.build.operation import Ingredients, Result, Value
 from carboy.build.operations.directory import filesystem
 from carboy.build.progress import Console

@@ -160,7 +160,7 @@ class RunStep:
     def _identity(self, value: Value, source: str) -> str:
         if isinstance(value, Filesystem):
             return value.identity
-        from carboy.build.treedigest import tree_identity  # most builds mount no context
+        from carboy.build.copying.treedigest import tree_identity  # most builds mount no context
 
         return tree_identity(value, source, self._session)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from carboy.build.cache import BuildCache, CacheSource
-from carboy.build.cacheexchange import INLINE_KEY, inline_document, open_inline
-from carboy.build.cachelayout import LayoutCache, export_cache
+from carboy.build.caching.cache import BuildCache, CacheSource
+from carboy.build.caching.exchange import INLINE_KEY, inline_document, open_inline
+from carboy.build.caching.layout import LayoutCache, export_cache
 from carboy.build.graph import Graph, in_images
 from carboy.build.operation import Filesystem
 from carboy.build.request import BuildRequest, CacheLocation

@@ -7,9 +7,9 @@ import os
 import threading
 import time
 
-from carboy.build.cache import BuildCache
-from carboy.build.cachemounts import CacheMounts
-from carboy.build.pruning import Item, PruneOptions, keep_within, list_items, prune
+from carboy.build.caching.cache import BuildCache
+from carboy.build.caching.mounts import CacheMounts
+from carboy.build.caching.pruning import Item, PruneOptions, keep_within, list_items, prune
 from carboy.build.records import BuildRecords
 from carboy.engine.images.service import ImageService
 from carboy.errors import CarboyError, InvalidArgument

@@ -17,7 +17,7 @@ import secrets
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
-from carboy.build.cachemounts import CacheMounts
+from carboy.build.caching.mounts import CacheMounts
 from carboy.build.executor import Executed, Job
 from carboy.build.progress import Console
 from carboy.build.residues import residue_of

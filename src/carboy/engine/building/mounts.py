@@ -19,7 +19,7 @@ import stat
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from carboy.build.cachemounts import CacheMounts, HeldMount
+from carboy.build.caching.mounts import CacheMounts, HeldMount
 from carboy.build.executor import (
     AnyMount,
     Job,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-from carboy.build.cache import BuildCache
-from carboy.build.cachemounts import CacheMounts
+from carboy.build.caching.cache import BuildCache
+from carboy.build.caching.mounts import CacheMounts
 from carboy.build.crew import Crew
 from carboy.build.frontend.inputs import Bases
 from carboy.build.records import BuildRecords

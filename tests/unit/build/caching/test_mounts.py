@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from carboy.build.cachemounts import CacheMounts, HeldMount
+from carboy.build.caching.mounts import CacheMounts, HeldMount
 from carboy.build.progress import Cancellation
 from carboy.errors import Cancelled, InvalidArgument
 from carboy.store.metadata import Database

@@ -7,7 +7,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from carboy.build.hashcache import STAMP, HashCache, is_settled, stamp_of
+from carboy.build.copying.hashcache import STAMP, HashCache, is_settled, stamp_of
 
 SECOND = 1_000_000_000
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from carboy.build.cache import BuildCache, Entry
-from carboy.build.differences import short, tell_differences
+from carboy.build.caching.cache import BuildCache, Entry
+from carboy.build.caching.differences import short, tell_differences
+from carboy.build.caching.history import Past, printable
 from carboy.build.graph import Graph, Image, Vertex
-from carboy.build.history import Past, printable
 from carboy.build.operation import Ingredients
 from carboy.build.request import RemoteContext
 from carboy.build.session import Session

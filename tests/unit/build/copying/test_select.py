@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from carboy.build.hashcache import HashCache
-from carboy.build.scan import Scanner
-from carboy.build.select import Match, Selector
+from carboy.build.copying.hashcache import HashCache
+from carboy.build.copying.scan import Scanner
+from carboy.build.copying.select import Match, Selector
 from carboy.build.trees import OpenTree
 from carboy.errors import Cancelled, CarboyError, InvalidArgument, NotFound
 from carboy.formats.dockerignore import Ignore

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from carboy.build.hashcache import STAMP, STAMP_SIZE, HashCache, is_settled, stamp_of
-from carboy.build.places import DIRECTORY, FILE, is_whiteout
+from carboy.build.copying.hashcache import STAMP, STAMP_SIZE, HashCache, is_settled, stamp_of
+from carboy.build.copying.places import DIRECTORY, FILE, is_whiteout
 from carboy.build.trees import OpenTree
 from carboy.errors import InvalidArgument, Unavailable, Unsupported
 from carboy.formats.dockerignore import Ignore

@@ -10,9 +10,9 @@ import hashlib
 import os
 import stat
 
-from carboy.build.hashcache import HashCache
-from carboy.build.places import Opener, locate
-from carboy.build.scan import Row, Scanner
+from carboy.build.copying.hashcache import HashCache
+from carboy.build.copying.places import Opener, locate
+from carboy.build.copying.scan import Row, Scanner
 from carboy.build.session import Session
 from carboy.build.trees import LocalTree, OpenTree
 from carboy.errors import InvalidArgument, NotFound

@@ -2,7 +2,7 @@
 
     oci-layout
     index.json              one manifest, of artifact type ARTIFACT
-    blobs/sha256/<hex>      the manifest, its config (the document of cacheexchange.py), layers as plain tars
+    blobs/sha256/<hex>      the manifest, its config (the document of exchange.py), layers as plain tars
 
 Both sides get a descriptor of the directory, and everything in it is opened below that without following a
 link.  What is read is hostile: sizes are bounded, every digest is checked, a FIFO blocks nobody.
@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from carboy.build import cacheexchange
-from carboy.build.cache import BuildCache
-from carboy.build.cacheexchange import OfferedCache, exchanged
+from carboy.build.caching import exchange
+from carboy.build.caching.cache import BuildCache
+from carboy.build.caching.exchange import OfferedCache, exchanged
 from carboy.digest import Digest
 from carboy.errors import CarboyError, Corrupt, InvalidArgument, Malformed, NotFound
 from carboy.formats import oci
@@ -77,7 +77,7 @@ class LayoutCache(OfferedCache):
         config = _read_layout(directory)[1]
         self._directory = directory
         self._warn = warn
-        super().__init__(cacheexchange.decode(config), str(Digest.of(config)), cache, layers)
+        super().__init__(exchange.decode(config), str(Digest.of(config)), cache, layers)
 
     def fetch(self, diff_id: Digest) -> bool:
         """Take a layer in; what it is not is told and left there."""
@@ -108,7 +108,7 @@ def export_cache(keys: Iterable[str], directory: int, cache: BuildCache, layers:
             _make_directory(directory, name)
         needed = sorted({layer for entry in entries for layer in entry.layers})
         described = [_write_layer(directory, layer, layers) for layer in needed]
-        config = cacheexchange.encode(exchanged(entry) for entry in entries)
+        config = exchange.encode(exchanged(entry) for entry in entries)
         manifest = msgspec.json.encode(
             _Manifest(config=_write_blob(directory, config, CONFIG_TYPE), layers=described), order="sorted"
         )
@@ -134,7 +134,7 @@ def _read_layout(directory: int) -> tuple[_Descriptor, bytes, _Manifest]:
         manifest = _manifests.decode(_read_blob(directory, named))
         if manifest.config.media_type != CONFIG_TYPE:
             raise Malformed(f"its config is of the type {manifest.config.media_type[:80]!r}")
-        return named, _read_blob(directory, manifest.config, limit=cacheexchange.LIMIT), manifest
+        return named, _read_blob(directory, manifest.config, limit=exchange.LIMIT), manifest
     except FileNotFoundError as error:
         raise NotFound(f"there is no build cache in the directory: {error.filename} is missing") from error
     except NotFound:

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from carboy.build.globs import Glob, has_wildcards
-from carboy.build.places import DIRECTORY, Opener, Place, clean, is_whiteout, locate, opened
-from carboy.build.scan import Filter, Row, Scanner
+from carboy.build.copying.globs import Glob, has_wildcards
+from carboy.build.copying.places import DIRECTORY, Opener, Place, clean, is_whiteout, locate, opened
+from carboy.build.copying.scan import Filter, Row, Scanner
 from carboy.build.trees import OpenTree
 from carboy.errors import InvalidArgument, NotFound
 from carboy.formats.dockerignore import Ignore

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from carboy.build.differences import short, tell_differences
+from carboy.build.caching.differences import short, tell_differences
 from carboy.build.graph import Graph
 from carboy.build.operation import Ingredients
 from carboy.build.request import BuildRequest, RemoteContext

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from carboy.build.places import Opener, Place, clean, locate, shown
+from carboy.build.copying.places import Opener, Place, clean, locate, shown
 
 
 @pytest.fixture

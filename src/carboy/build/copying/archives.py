@@ -12,10 +12,10 @@ import os
 import stat
 from contextlib import ExitStack
 
-from carboy.build.hashcache import STAMP, stamp_of
-from carboy.build.layerwriter import Item, Origin, directory
-from carboy.build.places import FILE, Opener, is_whiteout, opened
-from carboy.build.scan import changed, open_file
+from carboy.build.copying.hashcache import STAMP, stamp_of
+from carboy.build.copying.layerwriter import Item, Origin, directory
+from carboy.build.copying.places import FILE, Opener, is_whiteout, opened
+from carboy.build.copying.scan import changed, open_file
 from carboy.errors import CarboyError, Corrupt, Malformed
 from carboy.formats.compression import Compression, Decompressor, detect
 from carboy.formats.tar import (

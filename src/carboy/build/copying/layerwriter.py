@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from carboy.build.hashcache import STAMP, stamp_of
-from carboy.build.places import FILE, Opener
-from carboy.build.scan import changed
+from carboy.build.copying.hashcache import STAMP, stamp_of
+from carboy.build.copying.places import FILE, Opener
+from carboy.build.copying.scan import changed
 from carboy.errors import Corrupt, Unavailable
 from carboy.formats.tar import DIRECTORY, END, HARDLINK, REGULAR, PlainHeaders, TarEntry, encode, padding
 from carboy.store.intake import Intake

@@ -19,7 +19,7 @@ from typing import Protocol
 
 import msgspec
 
-from carboy.build.history import History, Packed, printable
+from carboy.build.caching.history import History, Packed, printable
 from carboy.build.operation import Filesystem, Ingredients, Value
 from carboy.digest import Digest
 from carboy.errors import CarboyError

@@ -19,16 +19,16 @@ from itertools import chain
 
 import msgspec
 
-from carboy.build import archives, destination
-from carboy.build.destination import Destination
+from carboy.build.copying import archives, destination
+from carboy.build.copying.destination import Destination
+from carboy.build.copying.hashcache import STAMP_SIZE, HashCache
+from carboy.build.copying.layerwriter import Item, directory
+from carboy.build.copying.places import shown
+from carboy.build.copying.scan import Row, Scanner, changed
+from carboy.build.copying.select import Match, Selector, is_regular
 from carboy.build.graph import Files, FileSource
-from carboy.build.hashcache import STAMP_SIZE, HashCache
-from carboy.build.layerwriter import Item, directory
 from carboy.build.operation import Value
-from carboy.build.places import shown
 from carboy.build.request import ImageContext
-from carboy.build.scan import Row, Scanner, changed
-from carboy.build.select import Match, Selector, is_regular
 from carboy.build.session import Session
 from carboy.build.trees import LocalTree, OpenTree
 from carboy.errors import InvalidArgument, Unavailable

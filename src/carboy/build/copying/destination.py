@@ -11,8 +11,8 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from carboy.build.layerwriter import Item
-from carboy.build.places import Opener, Place, clean, is_whiteout, locate
+from carboy.build.copying.layerwriter import Item
+from carboy.build.copying.places import Opener, Place, clean, is_whiteout, locate
 from carboy.errors import InvalidArgument
 from carboy.formats import accounts
 from carboy.store.accountfiles import read_account_files

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from carboy.build.cache import BuildCache, Entry, entry_id
-from carboy.build.cachemounts import CacheMounts, MountUsage
+from carboy.build.caching.cache import BuildCache, Entry, entry_id
+from carboy.build.caching.mounts import CacheMounts, MountUsage
 from carboy.store.gc import LAYER, Key
 
 REGULAR = "regular"

@@ -6,7 +6,7 @@ The document is hostile until read.  It says what a step gave, and nobody can ch
 are believed only in builds that name it (`Entry.origin`).  Layers are checked by their DiffIDs.
 
     open_inline     the document stands in an image's config (INLINE_KEY); the layers are the image's
-    LayoutCache     it stands in a directory, with its layers (cachelayout.py)
+    LayoutCache     it stands in a directory, with its layers (layout.py)
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
-from carboy.build.cache import BuildCache, Entry, Made
+from carboy.build.caching.cache import BuildCache, Entry, Made
 from carboy.build.operation import Filesystem
 from carboy.digest import Digest
 from carboy.errors import CarboyError, Malformed

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carboy.build.cacheexchange import INLINE_KEY, OfferedCache, decode, inline_document, open_inline
-from carboy.build.cachelayout import LayoutCache, export_cache
+from carboy.build.caching.exchange import INLINE_KEY, OfferedCache, decode, inline_document, open_inline
+from carboy.build.caching.layout import LayoutCache, export_cache
 from carboy.build.operation import Filesystem
 from carboy.build.solver import Solved
 from carboy.digest import Digest

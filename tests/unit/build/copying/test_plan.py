@@ -8,12 +8,12 @@ import stat
 import msgspec
 import pytest
 
-from carboy.build.copyplan import Attributes, Placement, Plan, by_path
-from carboy.build.history import Packed, packed
-from carboy.build.layerwriter import Item, directory
+from carboy.build.caching.history import Packed, packed
+from carboy.build.copying.layerwriter import Item, directory
+from carboy.build.copying.plan import Attributes, Placement, Plan, by_path
+from carboy.build.copying.scan import Row
+from carboy.build.copying.select import Match
 from carboy.build.operation import Ingredients
-from carboy.build.scan import Row
-from carboy.build.select import Match
 
 FILE, DIRECTORY = stat.S_IFREG | 0o664, stat.S_IFDIR | 0o775
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from carboy.build.globs import Glob, has_wildcards
+from carboy.build.copying.globs import Glob, has_wildcards
 from carboy.errors import InvalidArgument
 
 

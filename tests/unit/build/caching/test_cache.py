@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from carboy.build.cache import BuildCache, Made
-from carboy.build.cachemounts import CacheMounts
-from carboy.build.history import packed
+from carboy.build.caching.cache import BuildCache, Made
+from carboy.build.caching.history import packed
+from carboy.build.caching.mounts import CacheMounts
+from carboy.build.caching.pruning import Item, PruneOptions, choose, keep_within, list_items, prune
 from carboy.build.operation import Filesystem, Ingredients
 from carboy.build.progress import Cancellation
-from carboy.build.pruning import Item, PruneOptions, choose, keep_within, list_items, prune
 from carboy.digest import Digest
 from carboy.engine.images.service import ImageService
 from carboy.store.gc import LAYER, Key
