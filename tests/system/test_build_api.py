@@ -51,6 +51,13 @@ def test_a_build_gives_a_tagged_image(daemon: Daemon) -> None:
     assert again.text.count(" ---> Using cache\n") == 2
 
 
+def test_thousands_of_arguments_fit_into_the_address(daemon: Daemon) -> None:
+    """Servers in Go take a mebibyte of address and headers."""
+    given = {f"ARGUMENT_{number}": "x" * 80 for number in range(6000)}
+    built = build(daemon, f"FROM {IMAGE}\nARG ARGUMENT_5999\nLABEL found=$ARGUMENT_5999\n", buildargs=given)
+    assert daemon.get(f"/images/{built.id}/json")["Config"]["Labels"] == {"found": "x" * 80}
+
+
 def test_the_config_has_no_clock(daemon: Daemon) -> None:
     built = build(daemon, 'FROM scratch\nLABEL a=b\nCMD ["/x"]\nMAINTAINER me\n', labels={"c": "d"})
     found = inspect(daemon, built.id)
@@ -408,14 +415,14 @@ def test_a_build_can_be_cancelled(daemon: Daemon) -> None:
 
 
 def test_a_client_that_goes_while_it_sends_leaves_nothing(daemon: Daemon) -> None:
-    before = len(os.listdir(f"/proc/{daemon.process.pid}/fd"))  # type: ignore[union-attr]
+    before = len(daemon.descriptors())
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(daemon.socket)
         client.sendall(b"POST /build HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + bytes(5000))
         time.sleep(0.1)
     limit = time.monotonic() + 10
     while time.monotonic() < limit:
-        if len(os.listdir(f"/proc/{daemon.process.pid}/fd")) <= before:  # type: ignore[union-attr]
+        if len(daemon.descriptors()) <= before:
             break
         time.sleep(0.02)
     else:

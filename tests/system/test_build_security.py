@@ -53,11 +53,6 @@ def until(what: str, condition: Any, seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
-def open_files(daemon: Daemon) -> int:
-    assert daemon.process is not None
-    return len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
-
-
 # What a client hands over
 
 
@@ -96,7 +91,7 @@ def test_descriptors_that_are_no_files_are_refused(daemon: Daemon) -> None:
 def test_what_never_ends_ends_with_its_client(daemon: Daemon, kind: str) -> None:
     """A thread that reads from the client must not wait for ever: not for it, nor for the daemon's end."""
     asked(daemon, "/build", EMPTY)  # so that what is opened once is open
-    before = open_files(daemon)
+    before = len(daemon.descriptors())
     with ExitStack() as stack:
         if kind == "socket":
             one, other = (stack.enter_context(each) for each in socket.socketpair())
@@ -114,7 +109,7 @@ def test_what_never_ends_ends_with_its_client(daemon: Daemon, kind: str) -> None
         with pytest.raises(TimeoutError):
             handed(daemon, descriptor, timeout=0.7)
         until("the context is still being read", lambda: not os.listdir(f"{daemon.root}/ingest"))
-        until("descriptors are left open", lambda: open_files(daemon) <= before)
+        until("descriptors are left open", lambda: len(daemon.descriptors()) <= before)
 
 
 def test_a_pipe_that_is_slow_is_a_context(daemon: Daemon) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import time
 from pathlib import Path
@@ -26,11 +25,6 @@ def peak_mib(process: int) -> int:
 def monitor_of(daemon: Daemon, container: str) -> int:
     document = json.loads(Path(f"{daemon.run}/containers/{container}/monitor.json").read_text())
     return int(document["monitor_pid"])
-
-
-def descriptors(daemon: Daemon) -> int:
-    assert daemon.process is not None
-    return len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
 
 
 def start(daemon: Daemon, *command: str, **config: Any) -> str:
@@ -121,7 +115,7 @@ def test_input_that_comes_with_the_request_of_an_attach_is_not_lost(daemon: Daem
 def test_a_crowd_that_does_not_read_is_served_and_forgotten(daemon: Daemon) -> None:
     log = {"Type": "json-file", "Config": {"max-size": "1m"}}
     container = start(daemon, "yes", HostConfig={"LogConfig": log})
-    before = descriptors(daemon)
+    before = len(daemon.descriptors())
     paths = [f"/containers/{container}/{what}" for what in ("stats", "logs?follow=1&stdout=1")]
     clients = [connect(daemon, f"GET {path}") for path in (*paths, "/events") for _ in range(160)]
     try:
@@ -138,7 +132,7 @@ def test_a_crowd_that_does_not_read_is_served_and_forgotten(daemon: Daemon) -> N
             client.close()
         daemon.request("DELETE", f"/containers/{container}?force=1")
     deadline = time.monotonic() + 40
-    while descriptors(daemon) > before + 10:
+    while len(daemon.descriptors()) > before + 10:
         assert time.monotonic() < deadline, "descriptors of clients that went away are kept"
         time.sleep(0.05)
 

@@ -192,7 +192,7 @@ def test_a_large_output_arrives_whole(remote: Remote) -> None:
 def test_a_client_that_vanishes_leaves_its_container_alone(remote: Remote) -> None:
     container = remote.daemon.create("cat", host={"NetworkMode": "none"}, OpenStdin=True)
     remote.daemon.post(f"/containers/{container}/start")
-    before = descriptors(remote.daemon)
+    before = len(remote.daemon.descriptors())
     for _ in range(5):
         connection = remote.hijack(f"/containers/{container}/attach?stream=1&stdin=1&stdout=1")
         connection.sendall(b"hello\n")
@@ -202,16 +202,11 @@ def test_a_client_that_vanishes_leaves_its_container_alone(remote: Remote) -> No
         assert streams(seen) == {1: b"hello\n"}
         connection.close()
     deadline = time.monotonic() + 40
-    while descriptors(remote.daemon) > before and time.monotonic() < deadline:
+    while len(remote.daemon.descriptors()) > before and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert descriptors(remote.daemon) <= before
+    assert len(remote.daemon.descriptors()) <= before
     assert remote.daemon.get(f"/containers/{container}/json")["State"]["Running"]
     remote.daemon.remove_all()
-
-
-def descriptors(daemon: Daemon) -> int:
-    assert daemon.process is not None
-    return len(list(Path(f"/proc/{daemon.process.pid}/fd").iterdir()))
 
 
 def test_docker_py_works_over_tls(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:

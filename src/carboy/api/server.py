@@ -130,7 +130,7 @@ class Server:
             handler_cancellation=True,
             access_log=None,
             logger=_logger(),
-            max_line_size=128 * 1024,
+            max_line_size=1 << 20,  # as servers in Go: build arguments are in it
             max_field_size=64 * 1024,
             read_bufsize=_READ_AHEAD,
             auto_decompress=False,
