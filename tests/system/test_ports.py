@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,22 @@ def test_a_port_of_another_container_is_a_conflict_in_dockers_words(daemon: Daem
             assert f"Bind for {address}:{port} failed: port is already allocated" in caught.value.message
             assert daemon.get(f"/containers/{refused_one}/json")["State"]["Status"] == "created"
             daemon.request("DELETE", f"/containers/{refused_one}")
+
+
+def test_a_start_that_fails_is_over_when_it_is_told(daemon: Daemon) -> None:
+    """Nothing is made any more where a removal may be under way."""
+    (port,) = free_ports()
+    with running(daemon, bound(tcp80=str(port))):
+        for _ in range(5):
+            container = daemon.create("true", host=bound(tcp80=str(port)))
+            with pytest.raises(RequestError, match="already allocated"):
+                daemon.post(f"/containers/{container}/start")
+            seen: set[str] = set()
+            end = time.monotonic() + 0.1
+            while time.monotonic() < end:
+                seen.update(os.listdir(daemon.paths.container_run(container)))
+            assert not seen
+            daemon.request("DELETE", f"/containers/{container}")
 
 
 def test_a_port_of_another_program_is_a_conflict(daemon: Daemon) -> None:

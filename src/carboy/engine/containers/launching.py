@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 from collections.abc import Callable
 from ipaddress import IPv4Address
 
@@ -23,6 +24,7 @@ from carboy.formats.dockerapi.times import parse_rfc3339
 from carboy.formats.spawner import StepError
 
 CREATE_TIMEOUT = 60.0
+CALL_OFF_TIMEOUT = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +78,7 @@ class Launcher:
                     hand_over(channel, pending)
             reply = channel.request("start")
         except BaseException:
-            channel.close()
+            _call_off(channel)
             raise
         return channel, int(reply["pid"]), parse_rfc3339(str(reply["started_at"]))
 
@@ -92,8 +94,10 @@ class Launcher:
                         _log.warning("container %s: %s", container.id[:12], warning)
                     return
                 case "failed":
+                    channel.close()
                     raise StepError.from_message(message.get("error") or {})
                 case "exited":
+                    channel.close()
                     raise Internal(f"the init process of container {container.name} ended before its start")
                 case _:
                     continue  # events of a newer monitor
@@ -127,6 +131,21 @@ class Launcher:
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, 0o700)
         return path
+
+
+def _call_off(channel: Channel) -> None:
+    """Have the monitor end what it was asked to start, and wait for that.
+
+    It would go on making files meanwhile, where somebody may already be removing them.
+    """
+    if channel.closed:
+        return
+    with contextlib.suppress(CarboyError):
+        channel.request("signal", signal=signal.SIGKILL)
+    with contextlib.suppress(CarboyError):
+        while channel.next_event(CALL_OFF_TIMEOUT).get("event") not in ("failed", "exited"):
+            continue
+    channel.close()
 
 
 def take_pending(container: Container) -> list[PendingAttach]:
