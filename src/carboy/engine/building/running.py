@@ -86,18 +86,33 @@ class Running:
             message = self._channel.next_event(CREATE_TIMEOUT)
             match message.get("event"):
                 case "namespaces":
-                    self._pidfd = os.pidfd_open(int(message["pid"]))
-                    self._connect(int(message["pid"]))
+                    try:
+                        self._pidfd = os.pidfd_open(int(message["pid"]))
+                        self._connect(int(message["pid"]))
+                    except (CarboyError, OSError):
+                        self._raise_failure()
+                        raise
                 case "created":
                     return
                 case "failed":
-                    self._ended = _FAILED
-                    raise StepError.from_message(message.get("error") or {})
+                    raise self._failure(message)
                 case "exited":
                     self._ended = exit_from_message(message)
                     raise Internal("the init process of a step ended before its start")
                 case _:
                     continue
+
+    def _failure(self, message: Message) -> StepError:
+        self._ended = _FAILED
+        return StepError.from_message(message.get("error") or {})
+
+    def _raise_failure(self) -> None:
+        """When the monitor fails, init goes with all its namespaces: then that is the reason."""
+        with contextlib.suppress(Unavailable):
+            message = self._channel.next_event(END_TIMEOUT)
+            if message.get("event") == "failed":
+                raise self._failure(message)
+            self._take(message)
 
     def _connect(self, pid: int) -> None:
         network = self._job.network

@@ -17,7 +17,7 @@ from ipaddress import IPv4Address
 from carboy.engine.containers.bundle import Bundles, write_file
 from carboy.engine.containers.document import Container, EndpointDocument, PendingAttach
 from carboy.engine.containers.parts import Parts
-from carboy.engine.monitors import Channel
+from carboy.engine.monitors import Channel, Message
 from carboy.engine.spec.mode import network_mode
 from carboy.errors import CarboyError, Internal, Unavailable
 from carboy.formats.dockerapi.times import parse_rfc3339
@@ -88,14 +88,17 @@ class Launcher:
             message = channel.next_event(CREATE_TIMEOUT)
             match message.get("event"):
                 case "namespaces":
-                    self._connect(container, int(message["pid"]), bundle)
+                    try:
+                        self._connect(container, int(message["pid"]), bundle)
+                    except (CarboyError, OSError):
+                        _raise_failure(channel)
+                        raise
                 case "created":
                     for warning in message.get("warnings") or ():
                         _log.warning("container %s: %s", container.id[:12], warning)
                     return
                 case "failed":
-                    channel.close()
-                    raise StepError.from_message(message.get("error") or {})
+                    raise _failure(channel, message)
                 case "exited":
                     channel.close()
                     raise Internal(f"the init process of container {container.name} ended before its start")
@@ -131,6 +134,20 @@ class Launcher:
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, 0o700)
         return path
+
+
+def _failure(channel: Channel, message: Message) -> StepError:
+    """What the monitor says that it ends of."""
+    channel.close()
+    return StepError.from_message(message.get("error") or {})
+
+
+def _raise_failure(channel: Channel) -> None:
+    """When the monitor fails, init goes with all its namespaces: then that is the reason."""
+    with contextlib.suppress(Unavailable):
+        message = channel.next_event(CALL_OFF_TIMEOUT)
+        if message.get("event") == "failed":
+            raise _failure(channel, message)
 
 
 def _call_off(channel: Channel) -> None:
