@@ -38,7 +38,7 @@ def present() -> set[str]:
         kind = fields[fields.index("-") + 1]
         if kind.startswith("cgroup"):
             with os.scandir(fields[4]) as entries:
-                found |= {f"control group {one.path}" for one in entries if one.name.startswith("carboy-")}
+                found |= {f"control group {one.path}" for one in entries if is_our_group(one.name)}
         elif kind in ("erofs", "overlay") and "/overlay2/" not in fields[4]:  # a Docker beside us
             found.add(f"mount {fields[4]}")
     for process in Path("/proc").glob("[0-9]*/cmdline"):
@@ -49,6 +49,11 @@ def present() -> set[str]:
         if title.startswith("carboy ") and not is_of_others(process.parent):
             found.add(f"process {process.parent.name} {title.strip()}")
     return found
+
+
+def is_our_group(name: str) -> bool:
+    """Whether a control group below a hierarchy's root is called like one of Carboy's."""
+    return name == "carboy" or name.startswith("carboy-")
 
 
 def is_of_others(process: Path) -> bool:

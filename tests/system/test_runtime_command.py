@@ -96,6 +96,18 @@ def test_a_created_container_can_be_deleted(bundle: Bundle) -> None:
         pass
 
 
+def test_a_bundle_without_a_control_group_leaves_none_behind(bundle: Bundle) -> None:
+    name = f"alone-{os.getpid()}"
+    del bundle.config["linux"]["cgroupsPath"]
+    bundle.write()
+    bundle.command.quiet("create", "--bundle", str(bundle.path), name)
+    pid = bundle.command.state(name)["pid"]
+    members = {line.rpartition(":")[2] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()}
+    assert f"/carboy-runtime-{name}" in members  # below the root: there is no parent that would stay
+    bundle.command.ok("delete", "--force", name)
+    assert not list(Path("/sys/fs/cgroup").glob(f"**/*{name}"))
+
+
 def follows(document: object, name: str) -> None:
     """Check `document` against one of the specification's schemas, with all that it refers to."""
     registry: referencing.Registry[object] = referencing.Registry(  # type: ignore[call-arg] # an attrs alias

@@ -148,9 +148,10 @@ def test_layouts() -> None:
 
 
 def test_paths() -> None:
-    assert hierarchy.resolve_path("", container_id="x") == "/carboy/x"
-    assert hierarchy.resolve_path("a:b:c", container_id="x") == "/a/b-c.scope"
-    assert hierarchy.resolve_path("/p/q", container_id="x") == "/p/q"
+    assert hierarchy.resolve_path("", container_id="x", parent="/carboy") == "/carboy/x"
+    assert hierarchy.resolve_path("a:b:c", container_id="x", parent="/carboy") == "/a/b-c.scope"
+    assert hierarchy.resolve_path("/p/q", container_id="x", parent="/carboy") == "/p/q"
+    assert hierarchy.resolve_path("q", container_id="x", parent="") == "/q"
     for unsafe in ("/", "/a/../b", "a/\n"):
         with pytest.raises(InvalidArgument):
-            hierarchy.resolve_path(unsafe, container_id="x")
+            hierarchy.resolve_path(unsafe, container_id="x", parent="/carboy")

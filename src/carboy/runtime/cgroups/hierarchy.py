@@ -251,7 +251,7 @@ def split_path(unsafe_path: str) -> list[str]:
     return components
 
 
-def resolve_path(unsafe_path: str, *, container_id: str, parent: str = "/carboy") -> str:
+def resolve_path(unsafe_path: str, *, container_id: str, parent: str) -> str:
     """Where an OCI `cgroupsPath` lies below the hierarchies' roots.
 
     Absolute paths are taken as they are, relative ones are below `parent`, none at all means

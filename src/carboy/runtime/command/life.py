@@ -75,7 +75,9 @@ def _make(call: Call, *, waits_for_start: bool) -> tuple[Created, Container]:
     container = state.Container.make(call.root, container_id, bundle, config.document)
     group: Cgroup | None = None
     try:
-        path = cgroups.resolve_path(config.linux.cgroups_path, container_id=container_id)
+        # One group without a parent of ours: `delete` leaves nothing behind.
+        wanted = config.linux.cgroups_path or f"/carboy-runtime-{container_id}"
+        path = cgroups.resolve_path(wanted, container_id=container_id, parent="")
         group = cgroups.open_cgroup(path)
         listener = _listen(container) if waits_for_start else None
         made = _launch(call, container, config, group, listener, preserved)
