@@ -24,6 +24,7 @@ from carboy.build.caching.cache import BuildCache, CacheSource, Entry, Made
 from carboy.build.caching.explain import Explainer
 from carboy.build.caching.history import Packed, packed
 from carboy.build.crew import Crew, Ticket
+from carboy.build.flights import Flights
 from carboy.build.graph import Graph, Vertex
 from carboy.build.operation import Filesystem, Ingredients, Step, Value
 from carboy.build.progress import Console
@@ -142,40 +143,6 @@ def _default_slots() -> int:
     """How many steps run at once: one more than processors, fewer where memory is scarce."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return max(1, min((os.cpu_count() or 1) + 1, memory // _MEMORY_EACH))
-
-
-class Flights:
-    """Keys that are being made, and who waits for them."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: dict[str, list[Callable[[], None]]] = {}
-        self._pilots: dict[str, object] = {}
-
-    def is_others(self, key: str, pilot: object) -> bool:
-        """Whether somebody else makes it just now."""
-        with self._lock:
-            return self._pilots.get(key, pilot) is not pilot
-
-    def take_off(self, key: str, pilot: object, resume: Callable[[], None] | None) -> bool:
-        """True: nobody makes it, and now the pilot does.  False: `resume` is called at its landing."""
-        with self._lock:
-            waiting = self._waiting.get(key)
-            if waiting is None:
-                self._waiting[key] = []
-                self._pilots[key] = pilot
-                return True
-            if resume is not None:
-                waiting.append(resume)
-            return False
-
-    def land(self, key: str) -> None:
-        """It is in the cache, or will not come."""
-        with self._lock:
-            waiting = self._waiting.pop(key, [])
-            self._pilots.pop(key, None)
-        for resume in waiting:
-            resume()
 
 
 class _Work:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import gzip
-import io
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from carboy.build.crew import Crew
-from carboy.build.exporters.compressing import Compressed, Compressing
+from carboy.build.exporters.compressing import Compressed
 from carboy.build.exporters.encoders import Encoder
 from carboy.build.graph import Graph, Scratch, Target, Vertex, in_images
 from carboy.build.operation import Filesystem
@@ -22,35 +20,24 @@ from carboy.digest import Digest
 from carboy.errors import Cancelled, NotFound
 from carboy.formats import oci
 from carboy.formats.dockerapi.images import ImageConfig
-from carboy.store.layers import DirectoryLayers
-from carboy.store.paths import Paths
 from support.archives import make_tar
 from support.building import Workplace, chain
+from support.exporting import LayerShop
 
 GZIP, ZSTD = Encoder("gzip", 1), Encoder("zstd", 3)
 
 
-class Shop:
-    def __init__(self, directory: Path) -> None:
-        self.paths = Paths(str(directory / "root"), str(directory / "run"))
-        self.paths.create()
-        self.layers = DirectoryLayers(self.paths)
-        self.crew = Crew("test", 2)
-
+class Shop(LayerShop):
     def layer(self, size: int = 5000) -> tuple[Digest, bytes]:
         tar = make_tar({"file": os.urandom(size)})
-        return self.layers.ingest(io.BytesIO(tar)).diff_id, tar
-
-    def compressing(self, *encoders: Encoder, check: Callable[[], None] = lambda: None) -> Compressing:
-        return Compressing(self.layers, self.paths.ingest, self.crew, encoders=encoders, check=check)
+        return self.add(tar).diff_id, tar
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Shop]:
     shop = Shop(tmp_path)
     yield shop
-    assert shop.crew.close()
-    shop.layers.close()
+    shop.close()
 
 
 def content(taken: Compressed) -> bytes:

@@ -14,29 +14,23 @@ from typing import Any
 import pytest
 import zstandard
 
-from carboy.build.crew import Crew
-from carboy.build.exporters.compressing import Compressing
 from carboy.build.exporters.encoders import Encoder, parse_encoder
 from carboy.build.exporters.flat import directory_names
 from carboy.build.exporters.layouts import BuiltImage, Layout, plan_layout
 from carboy.digest import Digest
 from carboy.errors import Cancelled, InvalidArgument
 from carboy.formats.reference import parse
-from carboy.store.layers import DirectoryLayers
-from carboy.store.paths import Paths
 from support.archives import make_tar
+from support.exporting import LayerShop
 
 NAMES = [parse("example.org/a:1"), parse("b:2")]
 
 
-class Shop:
+class Shop(LayerShop):
     def __init__(self, directory: Path) -> None:
-        self.paths = Paths(str(directory / "root"), str(directory / "run"))
-        self.paths.create()
-        self.layers = DirectoryLayers(self.paths)
-        self.crew = Crew("test", 2)
+        super().__init__(directory)
         self.tars = [make_tar({f"file{number}": bytes([number]) * 5000}) for number in range(2)]
-        made = [self.layers.ingest(io.BytesIO(tar)) for tar in self.tars]
+        made = [self.add(tar) for tar in self.tars]
         self.images = [
             BuiltImage(
                 "t",
@@ -50,8 +44,7 @@ class Shop:
     def plan(self, kind: str, images: list[BuiltImage], encoder: Encoder, **more: Any) -> Layout:
         given: dict[str, Any] = {"oci_types": True, "names": NAMES, **more}
         check = given.pop("check", lambda: None)
-        compressing = Compressing(self.layers, self.paths.ingest, self.crew, encoders=[encoder], check=check)
-        with closing(compressing):
+        with closing(self.compressing(encoder, check=check)) as compressing:
             return plan_layout(kind, images, encoder=encoder, compressing=compressing, **given)
 
     def files(self, layout: Layout) -> dict[str, bytes]:
@@ -86,8 +79,7 @@ class Kept:
 def shop(tmp_path: Path) -> Iterator[Shop]:
     shop = Shop(tmp_path)
     yield shop
-    assert shop.crew.close()
-    shop.layers.close()
+    shop.close()
 
 
 def blob(files: dict[str, bytes], digest: str) -> bytes:
