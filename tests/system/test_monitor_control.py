@@ -150,7 +150,9 @@ def test_execs_end_with_their_container(daemon: Daemon) -> None:
     exec_id = daemon.post(f"/containers/{container}/exec", body)["Id"]
     with open_hijacked(daemon, f"/exec/{exec_id}/start", {"Detach": False}) as client:
         read_until(client, b"up")
-        pid = daemon.get(f"/exec/{exec_id}/json")["Pid"]
+        path = f"/exec/{exec_id}/json"
+        until(lambda: daemon.get(path)["Pid"])  # what it prints may come before
+        pid = daemon.get(path)["Pid"]
         assert parent_of(pid) == monitor_of(daemon, container)
         daemon.post(f"/containers/{container}/kill")
         read_all(client)
