@@ -43,6 +43,12 @@ def test_views(tmp_path: Path, driver: str) -> None:
             assert (status.st_mode & 0o7777, status.st_uid) == (0o700, 5), "what a layer only implies"
             with pytest.raises(OSError, match="Read-only"):
                 os.mkdir("new", dir_fd=root)
+        again = [layers[0], layers[1], layers[0]]  # as the same COPY before and after another
+        with mounted(made.layers, again, paths) as root:
+            assert sorted(os.listdir(f"/proc/self/fd/{root}")) == ["d", "gone"]
+            assert sorted(os.listdir(f"/proc/self/fd/{root}/d")) == ["a", "b"]
+        with mounted(made.layers, layers[:1] * 2, paths) as root:
+            assert sorted(os.listdir(f"/proc/self/fd/{root}")) == ["d", "gone"]
         assert Path("/proc/self/mountinfo").read_text() == mounts
         assert os.listdir(paths.ingest) == []
         with pytest.raises(InvalidArgument, match="at most 128"), mounted(made.layers, layers * 65, paths):

@@ -16,8 +16,7 @@ class Cancellation:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._reason = ""
-        self._callbacks: dict[int, Callable[[], None]] = {}
-        self._next = 0
+        self._subscriptions: set[_Subscription] = set()
 
     @property
     def requested(self) -> bool:
@@ -35,9 +34,9 @@ class Cancellation:
             if self._reason:
                 return
             self._reason = reason
-            callbacks = list(self._callbacks.values())
-        for callback in callbacks:
-            callback()
+            subscriptions = list(self._subscriptions)
+        for subscription in subscriptions:
+            subscription.call()
 
     def check(self) -> None:
         """Raise Cancelled when it is time to stop."""
@@ -45,19 +44,46 @@ class Cancellation:
             raise Cancelled(self._reason)
 
     def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Have `callback` called (from any thread, perhaps at once); gives what ends that."""
+        """Have `callback` called once (from any thread, perhaps at once); gives what ends that.
+
+        When that has returned, the callback neither runs nor will: what it uses can be closed.
+        """
+        subscription = _Subscription(callback)
         with self._lock:
-            number = self._next
-            self._next += 1
-            self._callbacks[number] = callback
+            self._subscriptions.add(subscription)
         if self._reason:
-            callback()
+            subscription.call(wait=False)
 
         def unsubscribe() -> None:
             with self._lock:
-                self._callbacks.pop(number, None)
+                self._subscriptions.discard(subscription)
+            subscription.end()
 
         return unsubscribe
+
+
+class _Subscription:
+    """A callback that is called once, or not any more."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback: Callable[[], None] | None = callback
+        self._lock = threading.RLock()  # it may end its own subscription
+
+    def call(self, *, wait: bool = True) -> None:
+        """Call it; wait=False: unless somebody does just now, who may wait for locks of ours."""
+        if not self._lock.acquire(blocking=wait):
+            return
+        try:
+            callback, self._callback = self._callback, None
+            if callback is not None:
+                callback()
+        finally:
+            self._lock.release()
+
+    def end(self) -> None:
+        """Have it called no more, and wait while it is."""
+        with self._lock:
+            self._callback = None
 
 
 class Reporter(Protocol):

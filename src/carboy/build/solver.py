@@ -375,9 +375,10 @@ class _Solving:
             resume = None if work.vertex.ignore_cache else (lambda: self._resume(work))
             if resume is not None and self._solver.flights.is_others(work.key, self):
                 self._reporter.progress(work.vertex, "waiting for the same step of another build", 1, 1)
-            work.owned = self._solver.flights.take_off(work.key, self, resume)
-            if not work.owned and resume is not None:
-                return
+            if self._solver.flights.take_off(work.key, self, resume):
+                work.owned = True
+            elif resume is not None:
+                return  # it may have been resumed already, and own the key by now
         if isinstance(work.ingredients, Ingredients):
             work.ingredients = packed(work.ingredients)
         self._enter(work, self._solver.runners, self._run)

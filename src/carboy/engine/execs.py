@@ -28,7 +28,7 @@ from carboy.formats.dockerapi.execs import ExecConfig, ExecInspect, ExecProcess
 from carboy.formats.spawner import StepError
 
 MAX_ENDED = 1000
-"""Ended execs that are remembered for `inspect`."""
+"""Execs that have ended, or will never start, and are remembered for `inspect`."""
 
 
 @dataclass(slots=True)
@@ -177,7 +177,10 @@ class Execs:
         config, document = one.config, one.container.document
         host = document.host
         user = config.user or document.config.user
-        root = os.open(f"/proc/{document.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            root = os.open(f"/proc/{document.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:  # it has just ended
+            raise Conflict(f"container {one.container.id} is not running") from None
         try:
             passwd, group = read_account_files(root)
         finally:
@@ -244,7 +247,11 @@ class Execs:
         container.exec_ids.clear()
 
     def _forget_old(self) -> None:
-        ended = [one.id for one in self._execs.values() if one.exit_code is not None]
+        ended = [
+            one.id
+            for one in self._execs.values()
+            if one.exit_code is not None or not (one.started or one.container.alive)
+        ]
         for exec_id in ended[: max(0, len(ended) - MAX_ENDED)]:
             del self._execs[exec_id]
 

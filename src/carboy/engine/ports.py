@@ -143,13 +143,15 @@ class Ports:
 
     def _hold_again(self, owner: Owner) -> None:
         container = owner.container
+        if not container.alive:
+            return  # it has just ended: its ports are being given back
         self._keeper.release(container.id)
         held = self._allocator.hold_again(owner.ports)
         if len(held.ports) != len(owner.ports):
             _log.warning("container %s: another program took a published port", container.id[:12])
         try:
             self._hold(container.id, owner.address, container.document.pid, held)
-        except CarboyError:
+        except (CarboyError, OSError):
             _log.exception("ports of container %s", container.id[:12])
         finally:
             held.close()

@@ -108,7 +108,10 @@ class Prunes:
             return False
         if "label" not in filters and "label!" not in filters:
             return True
-        labels = records.document(record.id).config.labels
+        try:
+            labels = records.document(record.id).config.labels
+        except NotFound:  # somebody removes it
+            return False
         return filters.labels(labels) and filters.without_labels(labels)
 
     def _remove_image(self, record: ImageRecord, *, dangling: bool) -> list[DeletedImage]:

@@ -215,6 +215,9 @@ class Sampler:
         now = time.monotonic()
         with self._condition:
             watchers = list(watch.watchers.items())
+            dropped = self._watches.get(watch.container_id) is not watch
+        if dropped:  # its last watcher went while it was read: what was opened again has no other end
+            watch.close()
         for number, watcher in watchers:
             if watcher.once and frame is not None and now - watcher.since < min(_LEAST, self._interval / 2):
                 continue

@@ -6,6 +6,7 @@ import builtins
 import contextlib
 import errno
 import os
+import secrets
 import threading
 import time
 from collections import Counter
@@ -37,6 +38,11 @@ from carboy.store.paths import Paths
 _UNUSABLE = (errno.ELOOP, errno.ENAMETOOLONG)
 """What resolving a path of a hostile image may end with."""
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_DATA = "_data"
+_FILLING = "_filling"
+_REMOVED = ".removed-"
+"""No volume's name begins with a dot."""
 _ANONYMOUS = "com.docker.volume.anonymous"
 _KNOWN = ("name", "label", "driver", "dangling")
 
@@ -69,6 +75,7 @@ class Volumes:
         for (text,) in rows:
             document = msgspec.json.decode(text, type=VolumeDocument)
             self._volumes[document.name] = document
+        self._finish_removals()
 
     # -- for containers
 
@@ -140,12 +147,8 @@ class Volumes:
             document = self._volumes[name]
             if document.populated or document.options:
                 return
-            target = os.open(self._paths.volume_data(name), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                if not os.listdir(target):
-                    _fill(rootfs, unsafe_path, target)
-            finally:
-                os.close(target)
+            if not os.listdir(self._paths.volume_data(name)):
+                self._fill(name, rootfs, unsafe_path)
             document.populated = True
             self._save(document)
 
@@ -235,13 +238,35 @@ class Volumes:
 
     # -- inside
 
+    def _fill(self, name: str, rootfs: int, unsafe_path: str) -> None:
+        """Copy all or nothing, even when we are killed: what is half full would count as filled."""
+        volume = os.open(self._paths.volume(name), _DIRECTORY)
+        try:
+            # Who has it mounted already (with `nocopy`) would not see another directory.
+            if any(used == name for used, _ in self.users()):
+                _copy_into(volume, _DATA, rootfs, unsafe_path)
+                return
+            tree.remove(volume, _FILLING)
+            _make_data(volume, _FILLING)
+            try:
+                _copy_into(volume, _FILLING, rootfs, unsafe_path)
+                os.rename(_FILLING, _DATA, src_dir_fd=volume, dst_dir_fd=volume)
+            except BaseException:
+                tree.remove(volume, _FILLING)
+                raise
+        finally:
+            os.close(volume)
+
     def _make(self, document: VolumeDocument) -> None:
         path = self._paths.volume(document.name)
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, 0o701)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(f"{path}/_data", 0o755)
-            os.chmod(f"{path}/_data", 0o755)
+        volume = os.open(path, _DIRECTORY)
+        try:
+            with contextlib.suppress(FileExistsError):
+                _make_data(volume, _DATA)
+        finally:
+            os.close(volume)
         self._save(document)
         self._volumes[document.name] = document
         self._events.publish("volume", "create", document.name, {"driver": "local"})
@@ -254,16 +279,36 @@ class Volumes:
             )
 
     def _delete(self, document: VolumeDocument) -> None:
-        with self._database.write() as connection:
-            connection.execute("DELETE FROM volumes WHERE name = ?", (document.name,))
-        self._volumes.pop(document.name, None)
-        directory = os.open(self._paths.volumes, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        """The directory gets another name first: a volume that is made later never finds old files in it."""
+        grave = f"{_REMOVED}{secrets.token_hex(8)}"
+        directory = os.open(self._paths.volumes, _DIRECTORY)
         try:
             with contextlib.suppress(FileNotFoundError):
-                tree.remove(directory, document.name)
+                os.rename(document.name, grave, src_dir_fd=directory, dst_dir_fd=directory)
+            self._forget(document.name)
+            tree.remove(directory, grave)
         finally:
             os.close(directory)
         self._events.publish("volume", "destroy", document.name, {"driver": "local"})
+
+    def _forget(self, name: str) -> None:
+        with self._database.write() as connection:
+            connection.execute("DELETE FROM volumes WHERE name = ?", (name,))
+        self._volumes.pop(name, None)
+
+    def _finish_removals(self) -> None:
+        """At the start: what an earlier daemon had begun to remove when it was killed."""
+        directory = os.open(self._paths.volumes, _DIRECTORY)
+        try:
+            names = set(os.listdir(directory))
+            graves = {name for name in names if name.startswith(_REMOVED)}
+            if graves:
+                for name in self._volumes.keys() - names:
+                    self._forget(name)
+            for grave in graves:
+                tree.remove(directory, grave)
+        finally:
+            os.close(directory)
 
     def _shown(self, document: VolumeDocument) -> Volume:
         return Volume(
@@ -275,18 +320,26 @@ class Volumes:
         )
 
 
-def _fill(rootfs: int, unsafe_path: str, target: int) -> None:
-    """Copy all or nothing: what is half full would count as filled the next time."""
+def _make_data(volume: int, name: str) -> None:
+    os.mkdir(name, 0o755, dir_fd=volume)
+    os.chmod(name, 0o755, dir_fd=volume)  # whatever the umask
+
+
+def _copy_into(volume: int, name: str, rootfs: int, unsafe_path: str) -> None:
+    """Copy from the image; what cannot be copied whole is removed again."""
+    target = os.open(name, _DIRECTORY, dir_fd=volume)
     try:
         _copy_from_image(rootfs, unsafe_path, target)
     except BaseException as error:
-        for name in os.listdir(target):
-            tree.remove(target, name)
+        for left in os.listdir(target):
+            tree.remove(target, left)
         if isinstance(error, OSError) and error.errno in _UNUSABLE:
             raise InvalidArgument(
                 f"cannot mount a volume at {unsafe_path[:200]!r} of the image: {error.strerror}"
             ) from error
         raise
+    finally:
+        os.close(target)
 
 
 def _copy_from_image(rootfs: int, unsafe_path: str, target: int) -> None:

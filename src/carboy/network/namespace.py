@@ -55,7 +55,11 @@ class NamespaceThread:
         return requests
 
     def _serve(self, requests: queue.SimpleQueue[_Request | None]) -> None:
-        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # no descriptor is free: the next request tries again
+            self._abandon(requests)
+            return
         try:
             while (request := requests.get()) is not None:
                 if not _fulfil(request, home):

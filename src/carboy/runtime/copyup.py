@@ -55,7 +55,8 @@ def _copy_file(source: int, target: int, name: str, found: os.stat_result) -> No
         writing = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=target)
         try:
             while chunk := os.read(reading, 1 << 20):
-                os.write(writing, chunk)
+                while chunk:
+                    chunk = chunk[os.write(writing, chunk) :]
             os.fchown(writing, found.st_uid, found.st_gid)
             os.fchmod(writing, stat.S_IMODE(found.st_mode))
         finally:

@@ -318,6 +318,8 @@ def _open_regular(opener: _Opener, item: Found) -> int | None:
         status = os.fstat(looked)
         if (status.st_dev, status.st_ino) != (item.status.st_dev, item.status.st_ino):
             return None
+        if not stat.S_ISREG(status.st_mode):
+            return None  # the number of a removed file is soon another's: a FIFO would block us
         return os.open(f"/proc/self/fd/{looked}", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(looked)

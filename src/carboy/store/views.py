@@ -27,13 +27,15 @@ def mounted(layers: LayerStore, diff_ids: Sequence[Digest], paths: Paths) -> Ite
     """
     if len(diff_ids) > MAX_LAYERS:
         raise InvalidArgument(f"there are {len(diff_ids)} layers; at most {MAX_LAYERS} can be mounted")
+    # Overlay refuses the same directory twice, and what a lower one could still show, the upper one shows.
+    distinct = list(dict.fromkeys(reversed(diff_ids)))[::-1]
     with ExitStack() as stack:
-        if not diff_ids:
+        if not distinct:
             root = _empty()
-        elif len(diff_ids) == 1:
-            root = layers.mount(diff_ids[0])
+        elif len(distinct) == 1:
+            root = layers.mount(distinct[0])
         else:
-            root = _overlay(layers, diff_ids, paths, stack)
+            root = _overlay(layers, distinct, paths, stack)
         stack.callback(os.close, root)
         yield root
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from carboy.linux.paths import open_beneath
 from carboy.store.snapshots import Change, ChangeKind
@@ -39,6 +39,29 @@ def visible(found: Iterable[Change], upper: str) -> list[Change]:
         ):
             kept = [change for change in kept if change.path != parent]
     return kept
+
+
+def own_places(find: Callable[[], Iterable[Change]], upper: str) -> frozenset[bytes]:
+    """What the engine has put there, relative to the root: no part of an image made of the container.
+
+    find: gives the changes; it is asked only where there may be any such place.
+    """
+    directory = os.open(upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if not any(_is_there(directory, path) for path in _FILES | _DIRECTORIES):
+            return frozenset()
+    finally:
+        os.close(directory)
+    changes = list(find())
+    return frozenset(change.path[1:] for change in set(changes) - set(visible(changes, upper)))
+
+
+def _is_there(directory: int, path: bytes) -> bool:
+    try:
+        os.close(open_beneath(directory, path[1:], os.O_PATH | os.O_NOFOLLOW))
+    except OSError:
+        return False
+    return True
 
 
 def _is_empty(directory: int, path: bytes, added: set[bytes]) -> bool:

@@ -1,7 +1,7 @@
 """What is stored of a container, and the object that stands for it while the daemon runs.
 
 Lock order: `operation` (one start, stop, remove... at a time; may be held while waiting) →
-the index's lock → `mutex` (state; held for moments only) → the database.  The thread that
+the index's lock → the database → `mutex` (state; held for moments only).  The thread that
 reads the monitors' events takes `mutex` only, so that it never waits for an operation.
 """
 
@@ -127,6 +127,7 @@ class Container:
         "operation",
         "pending",
         "shown",
+        "stays",
         "waiters",
     )
 
@@ -142,6 +143,7 @@ class Container:
         self.exec_ids: list[str] = []
         self.needs_finish = False
         self.auto_removing = False
+        self.stays = False  # while it is restarted by hand: this end does not remove it
         self.oom_told = False
         self.shown = document.state
 
@@ -164,6 +166,11 @@ class Container:
     def alive(self) -> bool:
         """Whether it has a process."""
         return self.document.state in ALIVE
+
+    @property
+    def removes_itself(self) -> bool:
+        """Whether its end removes it (`--rm`)."""
+        return self.document.host.auto_remove and not self.stays
 
     @property
     def diff_ids(self) -> tuple[Digest, ...]:

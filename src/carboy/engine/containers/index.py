@@ -69,20 +69,28 @@ class Index:
 
     def add(self, container: Container) -> None:
         """Make a container visible."""
-        self.save(container)
+        document = container.document
+        with self._database.write() as connection:
+            connection.execute(
+                "INSERT INTO containers(id, name, created_at, document) VALUES (?, ?, ?, ?)",
+                (document.id, document.name, document.created_at / 1e9, _encoder.encode(document)),
+            )
         with self._lock:
             self._by_id[container.id] = container
 
     def save(self, container: Container, *, durable: bool = True) -> None:
-        """Write the document; durable: a power cut must not take it back either."""
-        with container.mutex:
-            text = _encoder.encode(container.document)
+        """Write the document of a container that was added, and not removed meanwhile.
+
+        durable: a power cut must not take it back either.
+        """
         document = container.document
         with self._database.write(durable=durable) as connection:
+            # Encoded when it is our turn to write: what is written last is the newest.
+            with container.mutex:
+                text = _encoder.encode(document)
             connection.execute(
-                "INSERT INTO containers(id, name, created_at, document) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT(id) DO UPDATE SET name = excluded.name, document = excluded.document",
-                (document.id, document.name, document.created_at / 1e9, text),
+                "UPDATE containers SET name = ?, document = ? WHERE id = ?",
+                (document.name, text, document.id),
             )
 
     def remove(self, container: Container) -> None:

@@ -21,7 +21,7 @@ from carboy.engine.containers.bundle import Bundles
 from carboy.engine.containers.document import Container
 from carboy.engine.containers.filesystem import wait_for_copies
 from carboy.engine.containers.index import Index
-from carboy.engine.containers.launching import Launcher, take_pending
+from carboy.engine.containers.launching import Launcher, hand_over, take_pending
 from carboy.engine.containers.notices import Notices
 from carboy.engine.containers.outcomes import exit_code_of, response_of, system_errors, unknown_exit
 from carboy.engine.containers.parts import Parts
@@ -102,7 +102,6 @@ class Lifecycle:
         with container.mutex:
             document.pid, document.started_at = pid, started_at
             document.exit_code, document.oom_killed, document.error = 0, False, ""
-            document.finished_at = ""
             document.stopped_by_user = False
             if not again:
                 document.restart_count, document.restart_delay = 0, 0.0
@@ -111,14 +110,23 @@ class Lifecycle:
             container.needs_finish = True
             container.oom_told = False
             container.become(State.RUNNING)
-        self._save(container)
+        try:
+            self._save(container)
+        except CarboyError:  # it runs, whatever the disk says: the next daemon finds it by its monitor
+            _log.exception("record of container %s", container.id[:12])
         self._notices.attached(container)
         self.emit(container, "start")
         self._listen(container, channel)
+        self._admit_late(container, channel)
+
+    def _admit_late(self, container: Container, channel: Channel) -> None:
+        """Clients that came to attach while it was being started."""
+        for pending in take_pending(container):
+            with contextlib.suppress(CarboyError, OSError):
+                hand_over(channel, pending)
 
     def _failed(self, container: Container, before: State, error: BaseException) -> None:
-        self._parts.volumes.release(container.id)
-        self._disconnect(container)
+        self._give_back(container)
         with container.mutex:
             document = container.document
             document.error = str(error)
@@ -134,7 +142,7 @@ class Lifecycle:
                 os.close(pending.client)
         with contextlib.suppress(CarboyError):
             self._index.save(container)
-        if document.host.auto_remove and not isinstance(error, NotModified):
+        if container.removes_itself and not isinstance(error, NotModified):
             self._workers.submit(self._remove_quietly, container)
 
     def log_path(self, container: Container) -> str:
@@ -184,6 +192,11 @@ class Lifecycle:
 
     def _lost(self, container: Container) -> None:
         """The channel ended without `exited`: the monitor died, or closed this connection only."""
+        with contextlib.suppress(RuntimeError):  # the daemon ends
+            self._workers.submit(self._find_again, container)
+
+    def _find_again(self, container: Container) -> None:
+        """A worker's: asking a monitor may take long, and the loop's thread serves all of them."""
         if not container.alive:
             return
         run_directory = self._parts.paths.container_run(container.id)
@@ -237,7 +250,7 @@ class Lifecycle:
         try:
             with container.operation:
                 self.finish(container)
-                if container.document.host.auto_remove and container.state is State.EXITED:
+                if container.removes_itself and container.state is State.EXITED:
                     container.auto_removing = True
                     self._remove(container)
                 elif container.state is State.RESTARTING:
@@ -250,15 +263,22 @@ class Lifecycle:
         if not container.needs_finish or container.alive:
             return
         container.needs_finish = False
-        self._parts.volumes.release(container.id)
-        self._disconnect(container)
+        self._give_back(container)
         self._notices.detached(container)
         try:
             self._sweep_group(container)
             self._sweep_run(container)
-        except CarboyError:  # its directory stays, and the next daemon tries again
+        except (CarboyError, OSError):  # its directory stays, and the next daemon tries again
             _log.exception("control group of container %s", container.id[:12])
         self._save(container)
+
+    def _give_back(self, container: Container) -> None:
+        """Volumes, ports and address; one that cannot be given back keeps no other."""
+        try:
+            self._parts.volumes.release(container.id)
+        except (CarboyError, OSError):
+            _log.exception("volumes of container %s", container.id[:12])
+        self._disconnect(container)
 
     def _save(self, container: Container) -> None:
         """Start and end: after a power cut only a restart policy asks whether it ran."""
@@ -269,13 +289,16 @@ class Lifecycle:
         return any(one.alive and joined(network_mode(one.document.host)) for one in self._index)
 
     def _disconnect(self, container: Container) -> None:
-        self._parts.ports.release(container)
+        try:
+            self._parts.ports.release(container)
+        except (CarboyError, OSError):
+            _log.exception("ports of container %s", container.id[:12])
         endpoint, container.document.endpoint = container.document.endpoint, None
         if endpoint is not None:
             try:
                 gone = not self._is_joined()
                 self._parts.network.disconnect(endpoint.endpoint(container.id), namespace_gone=gone)
-            except CarboyError:
+            except (CarboyError, OSError):
                 _log.exception("network of container %s", container.id[:12])
 
     def _sweep_group(self, container: Container) -> None:
@@ -343,7 +366,7 @@ class Lifecycle:
         try:
             with container.operation:
                 self._remove(container)
-        except CarboyError:
+        except (CarboyError, OSError):
             _log.exception("removal of container %s", container.id[:12])
 
     # -- after a restart of the daemon
@@ -396,7 +419,7 @@ class Lifecycle:
         """What an earlier daemon had begun with a container that does not run."""
         document = container.document
         if document.state in (State.REMOVING, State.DEAD) or (
-            document.host.auto_remove and document.state is State.EXITED
+            container.removes_itself and document.state is State.EXITED
         ):
             if document.state is State.REMOVING:
                 document.state = container.shown = State.DEAD

@@ -11,7 +11,8 @@ from carboy.engine.containers.notices import Notices
 from carboy.engine.containers.outcomes import response_of
 from carboy.engine.containers.parts import Parts
 from carboy.engine.containers.states import State
-from carboy.errors import Conflict, NotFound
+from carboy.errors import CarboyError, Conflict, NotFound
+from carboy.formats.dockerapi.containers import WaitError, WaitResponse
 from carboy.linux import tree
 
 
@@ -35,14 +36,22 @@ class Removal:
                 raise NotFound(container.id)
             with container.mutex:
                 container.become(State.REMOVING)
+            with contextlib.suppress(CarboyError):  # a full disk: it goes all the more
+                self._index.save(container, durable=False)
             try:
                 self.remove_files(container.id)
                 if volumes:  # before the record goes: nobody else would find them after a sudden death
                     self.remove_anonymous_volumes(container)
                 self._index.remove(container)
-            except BaseException:
+            except BaseException as error:
                 with container.mutex:
                     container.become(State.DEAD)
+                    told = container.take_waiters("removed")
+                response = WaitResponse(
+                    status_code=container.document.exit_code, error=WaitError(message=str(error))
+                )
+                for done in told:
+                    done(response)
                 raise
             self._notices.emit(container, "destroy")
             self._tell_removed(container)

@@ -14,6 +14,7 @@ from carboy.digest import Digest
 from carboy.engine import usage
 from carboy.engine.containers import health, views
 from carboy.engine.containers.bundle import signal_number
+from carboy.engine.containers.changes import own_places
 from carboy.engine.containers.creating import (
     check_platform,
     make_volumes,
@@ -172,9 +173,8 @@ class Containers:
         container = self.find(unsafe_ref)
         with container.operation:
             self.lifecycle.cancel_restart(container)
-            auto_remove = container.document.host.auto_remove
+            container.stays = True
             try:
-                container.document.host.auto_remove = False
                 if container.alive:
                     container.document.stopped_by_user = True
                     self._stop(container, timeout=timeout, signal=signal)
@@ -183,7 +183,7 @@ class Containers:
             except CarboyError as error:
                 raise start_error(error, container) from error
             finally:
-                container.document.host.auto_remove = auto_remove
+                container.stays = False
         self.lifecycle.emit(container, "restart")
 
     def kill(self, unsafe_ref: str, *, signal: str | None) -> None:
@@ -297,7 +297,12 @@ class Containers:
     ) -> builtins.list[ContainerSummary]:
         """Containers, newest first."""
         found = views.list_containers(
-            self.index.all(), self._parts.paths, self.lifecycle, everything=all, limit=limit, filters=filters
+            self.index.all(),
+            self._parts.paths,
+            everything=all,
+            limit=limit,
+            filters=filters,
+            ancestors=self._images.records.with_descendants(filters.get("ancestor")),
         )
         if size:
             uppers = [self._parts.paths.upper(container.id) for container, _ in found]
@@ -398,12 +403,18 @@ class Containers:
                         with contextlib.suppress(CarboyError):
                             ask(container, channel_of(container), "resume")
 
+        def places() -> frozenset[bytes]:
+            parts = self._parts
+            found = partial(parts.snapshots.diff, container.id, container.diff_ids)
+            return own_places(found, parts.paths.upper(container.id))
+
         return CommitSubject(
             container_id=container.id,
             image_id=Digest.parse(container.document.image_id),
             diff_ids=container.diff_ids,
             config=container.document.config,
             pause=pause,
+            own_places=places,
             told=lambda attributes: self.lifecycle.emit(container, "commit", attributes),
         )
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from carboy.digest import Digest
 from carboy.engine import portviews
 from carboy.engine.containers import health
 from carboy.engine.containers.document import Container
-from carboy.engine.containers.lifecycle import Lifecycle
 from carboy.engine.containers.states import ALIVE, State
 from carboy.engine.spec.check import network_id, network_mode
 from carboy.engine.spec.mounts import PlannedMount
@@ -203,11 +204,14 @@ def _host_config(host: HostConfig) -> HostConfig:
 class Listing:
     """Docker's filters of `GET /containers/json`."""
 
-    def __init__(self, filters: Filters, everything: list[Container], lifecycle: Lifecycle) -> None:
+    def __init__(
+        self, filters: Filters, everything: list[Container], *, ancestors: Collection[Digest]
+    ) -> None:
+        """ancestors: the images that the filter of this name means, and all that stand on them."""
         filters.require_known(KNOWN_FILTERS)
         portviews.check_filters(filters)
         self._filters = filters
-        self._lifecycle = lifecycle
+        self._ancestors = frozenset(map(str, ancestors))
         self._before = self._reference("before", everything)
         self._since = self._reference("since", everything)
         for code in filters.get("exited"):
@@ -261,36 +265,22 @@ class Listing:
             and filters.any_of("volume", mounts)
             and filters.any_of("network", (mode, network_id(mode)))
             and filters.exact("health", health.status_of(container))
-            and filters.any_of("ancestor", self._ancestors(container))
+            and ("ancestor" not in filters or document.image_id in self._ancestors)
             and portviews.passes(filters, document)
         )
-
-    @staticmethod
-    def _ancestors(container: Container) -> list[str]:
-        document = container.document
-        digest = document.image_id.removeprefix("sha256:")
-        reference = document.image_reference
-        return [
-            document.image_id,
-            digest,
-            digest[:12],
-            reference,
-            reference.rpartition(":")[0],
-            f"{reference}:latest",
-        ]
 
 
 def list_containers(
     containers: list[Container],
     paths: Paths,
-    lifecycle: Lifecycle,
     *,
     everything: bool,
     limit: int | None,
     filters: Filters,
+    ancestors: Collection[Digest],
 ) -> list[tuple[Container, ContainerSummary]]:
     """The containers that pass, newest first."""
-    listing = Listing(filters, containers, lifecycle)
+    listing = Listing(filters, containers, ancestors=ancestors)
     now = time.time()
     everything = everything or listing.implies_all or bool(limit and limit > 0)
     found = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 from collections import Counter
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ import msgspec
 from carboy.digest import Digest
 from carboy.engine.images.records import ImageRecord, ImageRecords
 from carboy.engine.images.users import ContainerUse
-from carboy.errors import CarboyError
+from carboy.errors import CarboyError, NotFound
 from carboy.formats import oci
 from carboy.formats.dockerapi.containers import GraphDriver
 from carboy.formats.dockerapi.filters import Filters
@@ -46,8 +47,9 @@ def list_images(
         references = records.references(record.id)
         if not references and not everything and records.children(record.id):
             continue
-        if chosen.has(record, references):
-            summaries.append(_summary(records, record, chosen.shown(references), counts[record.id]))
+        with contextlib.suppress(NotFound):  # it is being removed
+            if chosen.has(record, references):
+                summaries.append(_summary(records, record, chosen.shown(references), counts[record.id]))
     return summaries
 
 

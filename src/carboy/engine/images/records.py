@@ -8,6 +8,7 @@ all or nothing of one.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from carboy.digest import Digest
-from carboy.errors import Corrupt, InvalidArgument, NotFound
+from carboy.errors import CarboyError, Corrupt, InvalidArgument, NotFound
 from carboy.formats import oci
 from carboy.formats.reference import Reference, id_prefix, parse
 from carboy.store.content import ContentStore
@@ -159,6 +160,20 @@ class ImageRecords:
             if tagged is not None:
                 return self._images[tagged], reference
         return self._by_prefix(prefix, unsafe_ref), None
+
+    def with_descendants(self, unsafe_refs: Iterable[str]) -> set[Digest]:
+        """The images that these mean, and all that stand on them; what is not here means none."""
+        found: set[Digest] = set()
+        waiting: list[Digest] = []
+        for unsafe_ref in unsafe_refs:
+            with contextlib.suppress(CarboyError):
+                waiting.append(self.resolve(unsafe_ref)[0].id)
+        while waiting:
+            image_id = waiting.pop()
+            if image_id not in found:
+                found.add(image_id)
+                waiting.extend(child.id for child in self.children(image_id))
+        return found
 
     def _by_prefix(self, prefix: str | None, unsafe_ref: str) -> ImageRecord:
         found = [

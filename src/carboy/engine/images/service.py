@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from carboy.digest import Descriptor, Digest
 from carboy.engine.images import configs, listing, saving
@@ -243,10 +243,10 @@ class ImageService:
         subject = self._containers.for_commit(unsafe_container)
 
         def write() -> Layer:
-            if not pause:
-                return self._snapshots.write_layer(subject.container_id, subject.diff_ids)
-            with subject.pause():
-                return self._snapshots.write_layer(subject.container_id, subject.diff_ids)
+            with subject.pause() if pause else nullcontext():
+                return self._snapshots.write_layer(
+                    subject.container_id, subject.diff_ids, omit=subject.own_places()
+                )
 
         with self._making() as making:
             parent = oci.parse_image(self.content.read(subject.image_id))

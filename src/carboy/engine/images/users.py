@@ -50,6 +50,8 @@ class CommitSubject:
     config: ContainerConfig
     pause: Callable[[], AbstractContextManager[None]]
     """Stops the container's programs for the block, if they run."""
+    own_places: Callable[[], frozenset[bytes]] = frozenset
+    """Paths in its writable layer that the engine made for its mounts."""
     told: Callable[[dict[str, str]], None] = lambda _attributes: None
     """Publishes the container's event, when the image is there."""
 

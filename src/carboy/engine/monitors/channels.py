@@ -105,7 +105,12 @@ class Channel:
             shared = self._shared
             if shared:
                 self._slots[sequence] = slot
-        self._send({"op": operation, "seq": sequence, **fields}, descriptors or [])
+        try:
+            self._send({"op": operation, "seq": sequence, **fields}, descriptors or [])
+        except BaseException:
+            with self._lock:
+                self._slots.pop(sequence, None)
+            raise
         reply = self._wait(slot, sequence) if shared else self._read_reply(sequence)
         error = reply.get("error")
         if error:
@@ -154,11 +159,14 @@ class Channel:
     def _send(self, message: Message, descriptors: list[int]) -> None:
         packet = encode(message)
         try:
-            self._send_packet(packet, descriptors)
-        except BlockingIOError:
-            # The monitor's queue is full: wait for it, as a blocking socket would.
-            select.select([], [self._socket], [], REPLY_TIMEOUT)
-            self._send_packet(packet, descriptors)
+            try:
+                self._send_packet(packet, descriptors)
+            except BlockingIOError:
+                # The monitor's queue is full: wait for it, as a blocking socket would.
+                room = select.poll()
+                room.register(self._socket, select.POLLOUT)
+                room.poll(REPLY_TIMEOUT * 1000)
+                self._send_packet(packet, descriptors)
         except OSError as error:
             raise Unavailable(f"the monitor of container {self.container_id} has gone: {error}") from error
 
