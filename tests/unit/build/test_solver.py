@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -319,6 +319,30 @@ def test_when_the_first_is_cancelled_the_second_does_it(place: Workplace) -> Non
     assert place.runs == ["RUN a", "RUN a"]
     assert isinstance(builds.errors["one"], Cancelled)
     assert set(builds.solved) == {"two", "three"}
+
+
+def test_who_is_resumed_before_it_knows_that_it_waits(place: Workplace) -> None:
+    """The other build ends between the question and what is made of its answer."""
+    gate = place.action = Gate()
+    builds = Builds(place)
+    first = builds.start("one", chain("a"))
+    gate.wait()
+    take_off, resumed = place.solver.flights.take_off, threading.Event()
+
+    def slow(key: str, pilot: object, resume: Callable[[], None] | None) -> bool:
+        taken = take_off(key, pilot, resume)
+        if taken:
+            resumed.set()
+        else:
+            first.cancel("enough")
+            assert resumed.wait(10)
+        return taken
+
+    place.solver.flights.take_off = slow  # type: ignore[method-assign]
+    builds.start("two", chain("a"))
+    builds.join()
+    assert set(builds.solved) == {"two"}
+    assert not place.solver.flights._waiting, "whoever comes later would wait for ever"
 
 
 def test_who_waits_for_another_build_can_be_cancelled(place: Workplace) -> None:

@@ -98,3 +98,37 @@ def test_a_silent_monitor(pair: tuple[Channel, socket.socket]) -> None:
     channel, _ = pair
     with pytest.raises(Unavailable, match="did not answer"):
         channel.next_event(0.01)
+
+
+def test_a_queue_that_is_full_or_gone(pair: tuple[Channel, socket.socket], loop: ChannelLoop) -> None:
+    """A descriptor above 1023, as of a daemon with many containers, is waited for as well."""
+    import fcntl
+    import os
+
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    number = fcntl.fcntl(ours.fileno(), fcntl.F_DUPFD_CLOEXEC, 1030)
+    ours.close()
+    channel = Channel("c" * 64, socket.socket(fileno=number))
+    loop.add(channel, lambda _channel, _message: None)
+    outcome: list[object] = []
+
+    def ask() -> None:
+        try:
+            outcome.append(channel.request("state", text="x" * 60_000))
+        except Unavailable as error:
+            outcome.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(40)]
+    for thread in threads:
+        thread.start()
+    os.sched_yield()
+    theirs.settimeout(40)
+    for _ in range(10):
+        answer(theirs, ok=True)
+    theirs.close()
+    for thread in threads:
+        thread.join(40)
+        assert not thread.is_alive()
+    assert len(outcome) == 40
+    assert not channel._slots
+    channel.close()

@@ -41,7 +41,10 @@ def note(container: Container, message: Message) -> str:
         health = container.document.health = Health(status=STARTING)
     health.status = str(message["status"])
     health.failing_streak = int(message["failing_streak"])
-    health.log = [*health.log[1 - MAX_LOG :], _result(message["result"])]
+    result = _result(message["result"])
+    # Told on the way to a new daemon, it is in what that has taken over already.
+    if all(one.start != result.start for one in health.log):
+        health.log = [*health.log[1 - MAX_LOG :], result]
     return health.status if message.get("changed") else ""
 
 
