@@ -71,13 +71,6 @@ class ContentStore:
         """Whether the blob is stored."""
         return os.path.exists(self.path(digest))
 
-    def info(self, digest: Digest) -> Blob:
-        """The blob's size; raises NotFound."""
-        try:
-            return Blob(digest, os.stat(self.path(digest)).st_size)
-        except FileNotFoundError:
-            raise NotFound(f"no such blob: {digest}") from None
-
     def open(self, digest: Digest) -> int:
         """A descriptor to read the blob from; the caller closes it.  Not verified: see `read`."""
         try:
