@@ -96,7 +96,6 @@ class Engine:
             self.events,
             driver=driver,
             settings=settings,
-            stop=lambda: None,
         )
         self._background: threading.Thread | None = None
 

@@ -44,8 +44,6 @@ _LONGEST_TAG = 1024
 _MOST_ATTRIBUTES = 4096
 """Characters: each line of the log carries them all, and labels may be a hostile image's."""
 
-DRIVERS = tuple(OPTIONS)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:

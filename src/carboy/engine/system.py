@@ -8,7 +8,6 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable
 
 import msgspec
 
@@ -61,7 +60,6 @@ class System:
         *,
         driver: str,
         settings: Settings,
-        stop: Callable[[], None],
     ) -> None:
         self._paths = paths
         self._database = database
@@ -73,7 +71,6 @@ class System:
         self._events = events
         self._driver = driver
         self._settings = settings
-        self._stop = stop
         self.was_reset = False
 
     def ping(self) -> PingFacts:
@@ -198,7 +195,6 @@ class System:
                 _log.exception("reset: container %s", container.id[:12])
         self._network.remove()
         self.was_reset = True
-        self._stop()
 
     def remove_files(self) -> None:
         """After everything has ended: what is ours below root and run, and nothing else."""

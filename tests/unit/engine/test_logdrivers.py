@@ -133,7 +133,7 @@ OPTIONS = sorted(
 
 
 @given(
-    st.sampled_from([*logdrivers.DRIVERS, "", "nix"]),
+    st.sampled_from([*logdrivers.OPTIONS, "", "nix"]),
     st.dictionaries(
         st.sampled_from(OPTIONS),
         st.text(max_size=30)

@@ -168,15 +168,6 @@ class Registry:
         self._devices.update(found)
 
 
-def is_qualified(text: str) -> bool:
-    """Whether `--device TEXT` names a CDI device rather than a path."""
-    try:
-        parse_name(text)
-    except InvalidArgument:
-        return False
-    return True
-
-
 def parse_name(text: str) -> tuple[str, str]:
     """(kind, device) of `vendor.com/class=name`; raises InvalidArgument."""
     kind, equals, name = text.partition("=")

@@ -100,24 +100,34 @@ def test_yaml_cannot_multiply_itself_or_make_objects() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "good"),
+    ("name", "parts"),
     [
-        ("vendor.com/class=name", True),
-        ("nvidia.com/gpu=all", True),
-        ("nvidia.com/gpu=0", True),
-        ("v-x.com/c_1=MIG-0:1", True),
-        ("/dev/zero", False),
-        ("vendor.com/class", False),
-        ("vendor.com/class=", False),
-        ("/class=x", False),
-        ("vendor.com/=x", False),
-        ("vendor.com/a/b=x", False),
-        ("vendor.com/class=../x", False),
-        ("vendor.com/class=x\n", False),
+        ("vendor.com/class=name", ("vendor.com/class", "name")),
+        ("nvidia.com/gpu=all", ("nvidia.com/gpu", "all")),
+        ("nvidia.com/gpu=0", ("nvidia.com/gpu", "0")),
+        ("v-x.com/c_1=MIG-0:1", ("v-x.com/c_1", "MIG-0:1")),
     ],
 )
-def test_names(name: str, good: bool) -> None:
-    assert cdi.is_qualified(name) is good
+def test_names(name: str, parts: tuple[str, str]) -> None:
+    assert cdi.parse_name(name) == parts
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/dev/zero",
+        "vendor.com/class",
+        "vendor.com/class=",
+        "/class=x",
+        "vendor.com/=x",
+        "vendor.com/a/b=x",
+        "vendor.com/class=../x",
+        "vendor.com/class=x\n",
+    ],
+)
+def test_what_is_no_name(name: str) -> None:
+    with pytest.raises(InvalidArgument, match="invalid CDI device name"):
+        cdi.parse_name(name)
 
 
 def test_gpus_of_either_vendor(tmp_path: Path) -> None:
