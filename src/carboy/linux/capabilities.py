@@ -53,11 +53,6 @@ def mask(names: tuple[str, ...] | list[str]) -> int:
     return bits
 
 
-def names_of(bits: int) -> list[str]:
-    """The names of the bits that are set."""
-    return [name for position, name in enumerate(NAMES) if bits >> position & 1]
-
-
 def capget() -> tuple[int, int, int]:
     """(effective, permitted, inheritable) of this thread."""
     import ctypes  # costs nothing: libc.py has loaded it

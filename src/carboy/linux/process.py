@@ -10,7 +10,6 @@ from carboy.linux.libc import LIBC, call, failure, read_file, syscall
 from carboy.linux.numbers import number
 
 _PR_SET_PDEATHSIG = 1
-_PR_GET_DUMPABLE = 3
 _PR_SET_DUMPABLE = 4
 _PR_SET_KEEPCAPS = 8
 _PR_SET_NAME = 15
@@ -55,11 +54,6 @@ def close_range(first: int, last: int = 0xFFFFFFFF, flags: int = 0) -> None:
 def set_dumpable(value: int) -> None:
     """0: no core, and nobody without privilege in our user namespace may ptrace us."""
     prctl(_PR_SET_DUMPABLE, value)
-
-
-def get_dumpable() -> int:
-    """Whether this process can be dumped and traced."""
-    return prctl(_PR_GET_DUMPABLE)
 
 
 def set_pdeathsig(signal_number: int) -> None:

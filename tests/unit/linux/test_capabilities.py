@@ -23,9 +23,8 @@ def test_this_kernel_has_no_capability_without_a_name() -> None:
     assert capabilities.last_capability() < len(capabilities.NAMES)
 
 
-def test_masks_and_names_are_inverse() -> None:
-    names = ["CAP_CHOWN", "CAP_SYS_CHROOT", "CAP_BPF"]
-    assert capabilities.names_of(capabilities.mask(names)) == names
+def test_a_mask_has_the_bits_of_its_names() -> None:
+    assert capabilities.mask(["CAP_CHOWN", "CAP_SYS_CHROOT", "CAP_BPF"]) == 1 << 0 | 1 << 18 | 1 << 39
     with pytest.raises(KeyError):
         capabilities.mask(["CAP_NONSENSE"])
 

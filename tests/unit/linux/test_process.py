@@ -120,8 +120,8 @@ def test_close_range_marks_or_closes() -> None:
 def test_dumpable_no_new_privs_and_death_signal_reach_the_kernel() -> None:
     code = (
         "from carboy.linux import process as p\n"
-        "p.set_dumpable(0); print(p.get_dumpable()); p.set_no_new_privs(); p.set_child_subreaper(1)\n"
+        "p.set_dumpable(0); p.set_no_new_privs(); p.set_child_subreaper(1)\n"
         "p.set_pdeathsig(9); p.set_keepcaps(1)\n"
-        "print(p.prctl(39), p.prctl(7))"
+        "print(p.prctl(3), p.prctl(39), p.prctl(7))"
     )
     assert python(code).split() == ["0", "1", "1"]

@@ -262,11 +262,6 @@ class Cgroup:
             walk(member[1], lambda directory: found.extend(process_ids(directory)))
         return found
 
-    def own_processes(self) -> list[int]:
-        """Everybody in the group itself."""
-        member = self._first("freezer", "pids", "memory")
-        return [] if member is None else process_ids(member[1])
-
     def kill_all(self) -> None:
         """SIGKILL to everybody: cgroup.kill, else frozen (nobody forks) and by pidfd."""
         member = self._first("freezer", "pids", "memory")
