@@ -26,6 +26,7 @@ from carboy.network import uplink
 from carboy.network.bridge import BridgeNetwork, Endpoint
 from carboy.network.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkError, NetlinkSocket
 from support.netns import Netns
+from support.nft import new_chain
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_network]
 
@@ -151,7 +152,7 @@ def docker_like_rules(*, with_hook: bool) -> list[Request]:
     ]
     if with_hook:
         requests += [
-            nft.new_chain("filter", "DOCKER-USER"),
+            new_chain("filter", "DOCKER-USER"),
             nft.append_rule("filter", "FORWARD", *nft.verdict(nft.JUMP, "DOCKER-USER")),
             nft.append_rule("filter", "DOCKER-USER", *nft.verdict(nft.RETURN)),
         ]

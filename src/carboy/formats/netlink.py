@@ -16,13 +16,10 @@ from dataclasses import dataclass
 
 from carboy.errors import Corrupt, InvalidArgument
 
-NLMSG_NOOP = 1
 NLMSG_ERROR = 2
 NLMSG_DONE = 3
-NLMSG_OVERRUN = 4
 
 NLM_F_REQUEST = 0x001
-NLM_F_MULTI = 0x002
 NLM_F_ACK = 0x004
 NLM_F_DUMP_INTR = 0x010
 NLM_F_CAPPED = 0x100
@@ -39,8 +36,6 @@ _ATTRIBUTE = struct.Struct("=HH")
 _NESTED = 0x8000
 _TYPE_MASK = 0x3FFF
 _MAX_ATTRIBUTE = 0xFFFF
-
-HEADER_LENGTH = _HEADER.size
 
 
 @dataclass(frozen=True, slots=True)

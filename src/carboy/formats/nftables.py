@@ -154,12 +154,6 @@ def delete_table(table: str) -> Request:
     return request(_DELTABLE, NLM_F_ACK, name_attribute(1, table), f"delete table {table}")
 
 
-def new_chain(table: str, chain: str) -> Request:
-    """Create a chain that rules jump to, or leave it as it is."""
-    body = name_attribute(1, table) + name_attribute(3, chain)
-    return request(NEWCHAIN, NLM_F_ACK | NLM_F_CREATE, body, f"create chain {table} {chain}")
-
-
 def new_base_chain(
     table: str, chain: str, *, kind: str, hook: int, priority: int, policy: int = ACCEPT
 ) -> Request:

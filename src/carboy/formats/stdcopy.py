@@ -50,7 +50,3 @@ class Decoder:
                 self._stream, self._left = self._head[0], int.from_bytes(self._head[4:], "big")
                 self._head = b""
         return found
-
-    def at_boundary(self) -> bool:
-        """Whether the stream may end here."""
-        return not self._left and not self._head

@@ -9,7 +9,7 @@ import pytest
 from carboy.errors import Corrupt, InvalidArgument
 from carboy.formats import nftables as nft
 from carboy.formats.netlink import Message
-from support.nft import expressions, raw
+from support.nft import expressions, new_chain, raw
 
 
 def test_a_batch_begins_and_ends_with_the_subsystem() -> None:
@@ -92,7 +92,7 @@ def test_a_chain_is_read_back() -> None:
     request = nft.new_base_chain("filter", "FORWARD", kind="filter", hook=2, priority=0, policy=nft.DROP)
     chain = nft.parse_chain(Message(nft.NEWCHAIN, 0, 1, request.payload))
     assert chain == nft.Chain(family=2, table="filter", name="FORWARD", hook=2, policy=nft.DROP)
-    plain = nft.parse_chain(Message(nft.NEWCHAIN, 0, 1, nft.new_chain("filter", "x").payload))
+    plain = nft.parse_chain(Message(nft.NEWCHAIN, 0, 1, new_chain("filter", "x").payload))
     assert plain.hook == -1
 
 
