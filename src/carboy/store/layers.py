@@ -34,6 +34,8 @@ from carboy.store.layerdrivers import DirectoryDriver, Driver, ErofsDriver, Laye
 from carboy.store.paths import Paths
 
 SIZE_LIMIT = 1 << 40
+MAX_LAYERS = 128
+"""As many as a container or a view is mounted from."""
 _READ = os.O_RDONLY | os.O_CLOEXEC
 _HASH = 1 << 24
 _IMPLIED_NAME = "implied"

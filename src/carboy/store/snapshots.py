@@ -22,14 +22,13 @@ from carboy.linux.mount import AT_EMPTY_PATH, OPEN_TREE_CLONE, open_tree
 from carboy.store.changes import Changes
 from carboy.store.differ import Found, disk_usage, find, refuse_holes, write_tar
 from carboy.store.intake import Intake
-from carboy.store.layers import Layer, LayerStore
+from carboy.store.layers import MAX_LAYERS, Layer, LayerStore
 from carboy.store.lower import Lowers
 from carboy.store.oldbytecode import bytecode_of
 from carboy.store.paths import Paths
 
 Interruptible = Callable[[Callable[[BaseException], None]], Callable[[], None]]
 
-MAX_LAYERS = 128
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 

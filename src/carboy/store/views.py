@@ -12,11 +12,9 @@ from carboy.errors import InvalidArgument
 from carboy.linux import layers as linux_layers
 from carboy.linux import tree as linux_tree
 from carboy.linux.mount import MOUNT_ATTR_RDONLY, fsconfig_create, fsmount, fsopen
-from carboy.store.layers import LayerStore
+from carboy.store.layers import MAX_LAYERS, LayerStore
 from carboy.store.lower import Lowers
 from carboy.store.paths import Paths
-
-MAX_LAYERS = 128
 
 
 @contextmanager
