@@ -55,6 +55,15 @@ def write_all(descriptor: int, data: bytes | memoryview, what: str) -> None:
         raise storage_error(error, what) from error
 
 
+def sync_directory(path: str) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class ContentStore:
     """Blobs under `blobs`, unfinished ones under `ingest`: two directories on one filesystem."""
 
@@ -137,7 +146,7 @@ class ContentStore:
 
     def sync(self) -> None:
         """Make names that were added to or taken from the store durable."""
-        _sync_directory(self._directory)
+        sync_directory(self._directory)
 
 
 class Ingest:
@@ -294,13 +303,5 @@ def _write_file(path: str, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _OPEN, 0o600)
     try:
         os.write(descriptor, data)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_directory(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)

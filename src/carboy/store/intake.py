@@ -231,15 +231,6 @@ class Intake:
                 self._failure = self._failure or error
 
 
-def sync_directory(path: str) -> None:
-    """Make the names in a directory durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def _copy(source: int, offset: int, target: int, size: int) -> int:
     """Copy inside the kernel, where the filesystems can; else through us."""
     try:

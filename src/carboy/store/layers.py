@@ -29,7 +29,8 @@ from carboy.formats.layertree import build_tree, walk
 from carboy.formats.tar import TarEntry, scan
 from carboy.linux import layers as linux_layers
 from carboy.linux import tree as linux_tree
-from carboy.store.intake import TAR_NAME, Intake, Reader, sync_directory
+from carboy.store.content import sync_directory
+from carboy.store.intake import TAR_NAME, Intake, Reader
 from carboy.store.layerdrivers import DirectoryDriver, Driver, ErofsDriver, LayerTar, read_whole, write_synced
 from carboy.store.paths import Paths
 
