@@ -17,6 +17,7 @@ from carboy.engine.building.joining import Building
 from carboy.engine.containers.service import Containers
 from carboy.engine.containers.states import State
 from carboy.engine.events import Events
+from carboy.engine.images.configs import host_architecture
 from carboy.engine.images.service import ImageService
 from carboy.engine.volumes import Volumes
 from carboy.errors import CarboyError, Unavailable
@@ -40,7 +41,6 @@ from carboy.network.bridge import BridgeNetwork
 from carboy.store.metadata import Database
 from carboy.store.paths import Paths
 
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _log = logging.getLogger(__name__)
 
 
@@ -88,7 +88,7 @@ class System:
                     version=carboy.__version__,
                     details={
                         "Os": "linux",
-                        "Arch": _ARCHITECTURES.get(machine.machine, machine.machine),
+                        "Arch": host_architecture(),
                         "KernelVersion": machine.release,
                         "Experimental": "false",
                         "GitCommit": "",
@@ -100,7 +100,7 @@ class System:
                 Component(name="Python", version=platform.python_version()),
             ],
             version=carboy.__version__,
-            arch=_ARCHITECTURES.get(machine.machine, machine.machine),
+            arch=host_architecture(),
             kernel_version=machine.release,
         )
 

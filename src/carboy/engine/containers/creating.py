@@ -10,7 +10,7 @@ import msgspec
 
 from carboy.engine.containers.document import Container
 from carboy.engine.containers.parts import Parts
-from carboy.engine.images.configs import parse_platform
+from carboy.engine.images.configs import architecture_of, parse_platform
 from carboy.engine.images.service import ImageService
 from carboy.engine.images.users import ContainerImage
 from carboy.engine.spec.mode import joined, network_mode
@@ -19,7 +19,6 @@ from carboy.errors import InvalidArgument, NotFound
 from carboy.formats.dockerapi.containers import ContainerConfig, HostConfig
 
 MAX_IMAGE_MOUNTS = 32
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm", "riscv64": "riscv64"}
 _LEVELS = (
     ("v2", "cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3"),
     ("v3", "avx avx2 bmi1 bmi2 f16c fma abm movbe xsave"),
@@ -46,7 +45,7 @@ def check_platform(
                 f" match the specified platform (linux/{wanted.architecture})"
             )
         return []
-    ours = _MACHINES.get(machine, machine)
+    ours = architecture_of(machine)
     if actual == ours or (ours, actual) in (("amd64", "386"), ("arm64", "arm")):
         return []
     theirs = "/".join(filter(None, ("linux", actual, image.config.variant)))

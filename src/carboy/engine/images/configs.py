@@ -11,17 +11,21 @@ from carboy.formats import oci
 from carboy.formats.dockerapi.containers import ContainerConfig
 from carboy.formats.dockerapi.images import ImageConfig
 
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm"}
 _WORD = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-.")
 
 EMPTY_LAYER = Digest.of(bytes(1024))
 """The tar without members, as Carboy writes it."""
 
 
+def architecture_of(machine: str) -> str:
+    """A machine in the words of images, from those of `uname`."""
+    return _ARCHITECTURES.get(machine, machine)
+
+
 def host_architecture() -> str:
     """This machine, in the words of images."""
-    machine = os.uname().machine
-    return _ARCHITECTURES.get(machine, machine)
+    return architecture_of(os.uname().machine)
 
 
 def parse_platform(unsafe_platform: str | None) -> oci.Platform:
@@ -35,9 +39,7 @@ def parse_platform(unsafe_platform: str | None) -> oci.Platform:
         raise InvalidArgument(f"the platform {parts[0]!r} is not supported: only linux is")
     architecture = parts[1] if len(parts) > 1 else host_architecture()
     variant = parts[2] if len(parts) > 2 else ""
-    return oci.Platform(
-        os=parts[0], architecture=_ARCHITECTURES.get(architecture, architecture), variant=variant
-    )
+    return oci.Platform(os=parts[0], architecture=architecture_of(architecture), variant=variant)
 
 
 def imported(
