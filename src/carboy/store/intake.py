@@ -5,7 +5,8 @@
 
 The three run at once: copying and hashing are done outside the interpreter's lock.  The hash
 and the reader see our own copy, so nobody can change a file between the two.
-An intake is a directory of its own; `Intake.discard` removes it, a later start would as well.
+An intake is a directory of its own: `LayerStore.commit` makes a layer of it or removes it,
+`LayerStore.discard` removes it, and the daemon's next start what neither was asked for.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class FileWindow:
 
 
 class Intake:
-    """A tar on its way in.  Use as a context: what is not handed over is removed."""
+    """A tar on its way in.  Use as a context: its end stops the threads and closes the tar, no more."""
 
     def __init__(self, ingest: str, *, size_limit: int) -> None:
         self.path = f"{ingest}/layer-{secrets.token_hex(8)}"

@@ -1,4 +1,4 @@
-"""What needs a registry or the builder, neither of which is here yet: checked, then a clear answer."""
+"""What needs a registry or BuildKit's protocol, which are not here yet: checked, then a clear answer."""
 
 from __future__ import annotations
 

@@ -1,13 +1,18 @@
 """The states of a container and the one table of legal transitions.
 
-    created ──▶ starting ──▶ running ◀──▶ paused
-       ▲           │            │           │
-       │           ▼            ▼           ▼
-       └──────── (failed)     exited ◀──────┘      any but starting ──▶ removing ──▶ (gone)
-                                │
-                                └──▶ starting, restarting
+    created ◀──▶ starting ──▶ running ◀──▶ paused
+                  ▲   ▲          │            │
+                  │   ▼          ├────────────┘
+                  │ exited ◀─────┤
+                  │   ▲          │
+                  │   ▼          │
+                 restarting ◀────┘
 
-`created` and `exited` are what Docker calls so; `starting` is `created` to clients.
+    created, exited, restarting ──▶ removing ◀──▶ dead
+
+A start that fails ends in `created` when it began there, else in `exited`.  A removal that fails
+ends in `dead`; one that succeeds leaves no container.  All but `starting` are Docker's words:
+while it starts, clients see the state before (`Container.shown`).
 """
 
 from __future__ import annotations

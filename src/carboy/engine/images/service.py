@@ -367,7 +367,7 @@ class _Making:
 
     def layer(self, make: Callable[[], Layer], expected: Digest | None = None) -> Layer:
         """Make a layer, or take the one with the digest `expected` that is here already."""
-        # A layer whose name is not known yet: nothing is collected until it has one.
+        # Its name may not be known yet: then the lease keeps every layer, until it ends.
         self._lease.add(LAYER, "*" if expected is None else str(expected))
         if expected is not None and self._layers.exists(expected):
             layer = self._layers.get(expected)
