@@ -27,7 +27,10 @@ def test_a_fifo_with_the_number_of_a_removed_file_is_not_opened(tmp_path: Path) 
     """File systems give a removed file's inode to the next one; who opens a FIFO waits for a writer."""
     os.mkfifo(tmp_path / "file")
     there = os.stat(tmp_path / "file")
-    looked_at = os.stat_result((stat.S_IFREG | 0o644, there.st_ino, there.st_dev, 1, 0, 0, 5, 0, 0, 0))
+    looked_at = os.stat_result(
+        (stat.S_IFREG | 0o644, there.st_ino, there.st_dev, 1, 0, 0, 5, 0, 0, 0),
+        {"st_mtime_ns": 0, "st_rdev": 0},
+    )
     written: Any = Written()
     directory = os.open(tmp_path, os.O_RDONLY)
     try:
