@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from carboy.engine.containers.document import PendingAttach
-from carboy.engine.containers.lifecycle import Lifecycle
+from carboy.engine.containers.index import Index
 from carboy.engine.containers.removal import Removal
 from carboy.engine.containers.states import State
-from carboy.errors import Unavailable
-from carboy.formats.dockerapi.containers import CreateRequest, HostConfig, WaitError, WaitResponse
+from carboy.errors import CarboyError, Unavailable
+from carboy.formats.dockerapi.containers import (
+    CreateRequest,
+    HostConfig,
+    RestartPolicy,
+    WaitError,
+    WaitResponse,
+)
 from support.archives import Stream
 from support.commands import until
 from support.daemon import Daemon, busybox_tar, own_daemon
@@ -50,6 +58,11 @@ class Containers:
         return told
 
 
+def read_log(service: Any, container: str) -> str:
+    path = service.lifecycle.log_path(service.find(container))
+    return Path(path).read_text() if os.path.exists(path) else ""
+
+
 @pytest.fixture
 def containers(workbench: Workbench) -> Iterator[Containers]:
     made = Containers(workbench)
@@ -68,12 +81,73 @@ def test_a_start_whose_record_cannot_be_written(
         raise Unavailable("the database: the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Lifecycle, "_save", full)
+        patch.setattr(Index, "save", full)
         containers.service.start(container)
     told = containers.ended(container)
     containers.service.kill(container, signal=None)
     assert told.wait(20)
     assert containers.service.find(container).state is State.EXITED
+
+
+def test_an_end_whose_record_cannot_be_written(
+    containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes after the end comes: a restart, a removal."""
+    policy = RestartPolicy(name="always")
+    again, once = containers.create("sleep", "0.3", restart_policy=policy), containers.create("sleep", "0.3")
+    containers.service.find(once).document.host.auto_remove = True
+
+    def full(*_args: object, **_more: object) -> None:
+        raise Unavailable("the database: the disk is full")
+
+    for one in (again, once):
+        containers.service.start(one)
+    with monkeypatch.context() as patch:
+        patch.setattr(Index, "save", full)
+        until(lambda: containers.service.find(again).document.restart_count > 1)
+        until(lambda: once not in [one.id for one in containers.service.index.all()])
+
+
+def test_nobody_waits_for_a_stop_in_its_grace_period(containers: Containers) -> None:
+    """A second thought about a container that does not want to end: it can be had at once."""
+    stubborn = ("sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.1; done")
+    service = containers.service
+    acts: list[Callable[[str], None]] = [
+        lambda one: service.remove(one, force=True, volumes=True),
+        lambda one: service.stop(one, timeout=0, signal=None),
+        lambda one: service.rename(one, f"n{one[:12]}"),
+    ]
+    for act in acts:
+        container = containers.create(*stubborn)
+        service.start(container)
+        until(lambda one=container: "up" in read_log(service, one))  # type: ignore[misc]
+        thread = threading.Thread(
+            target=service.stop, args=(container,), kwargs={"timeout": -1, "signal": None}
+        )
+        thread.start()
+        until(lambda one=container: bool(service.find(one).holders))  # type: ignore[misc]
+        act(container)
+        if thread.is_alive():
+            with contextlib.suppress(CarboyError):
+                service.kill(container, signal=None)
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def test_a_stop_and_its_removal_are_told_in_order(own_daemon: Daemon) -> None:
+    daemon = own_daemon
+    began = time.time()
+    for _ in range(5):
+        container = daemon.create("sleep", "1000", host={"AutoRemove": True, "NetworkMode": "none"})
+        daemon.post(f"/containers/{container}/start")
+        daemon.post(f"/containers/{container}/stop?t=0")
+    until(lambda: not daemon.get("/containers/json?all=1"))
+    events = daemon.request("GET", f"/events?since={began:.9f}&until={time.time():.9f}").splitlines()
+    lives: dict[str, list[str]] = {}
+    for one in map(json.loads, events):
+        if one["Type"] == "container" and one["Action"] != "kill":
+            lives.setdefault(one["Actor"]["ID"], []).append(one["Action"])
+    assert list(lives.values()) == [["create", "start", "die", "stop", "destroy"]] * 5
 
 
 def test_who_attaches_while_it_starts_gets_the_output(

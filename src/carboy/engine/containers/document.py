@@ -115,19 +115,18 @@ class Container:
     """One container: its document, locks, monitor and those who wait for it."""
 
     __slots__ = (
-        "auto_removing",
         "channel",
         "condition",
         "document",
         "exec_ids",
         "files",
+        "holders",
         "mutex",
         "needs_finish",
         "oom_told",
         "operation",
         "pending",
         "shown",
-        "stays",
         "waiters",
     )
 
@@ -142,8 +141,7 @@ class Container:
         self.waiters: dict[int, tuple[str, Waiter]] = {}
         self.exec_ids: list[str] = []
         self.needs_finish = False
-        self.auto_removing = False
-        self.stays = False  # while it is restarted by hand: this end does not remove it
+        self.holders = 0  # who stops or restarts it: while there are any, its end does not remove it
         self.oom_told = False
         self.shown = document.state
 
@@ -170,7 +168,7 @@ class Container:
     @property
     def removes_itself(self) -> bool:
         """Whether its end removes it (`--rm`)."""
-        return self.document.host.auto_remove and not self.stays
+        return self.document.host.auto_remove and not self.holders
 
     @property
     def diff_ids(self) -> tuple[Digest, ...]:
@@ -187,11 +185,14 @@ class Container:
             self.shown = after
         self.condition.notify_all()
 
-    def wait_ended(self, timeout: float | None) -> bool:
-        """Wait until no process is left; False when `timeout` seconds were not enough."""
+    def wait_ended(self, timeout: float | None, *, run: int = 0) -> bool:
+        """Wait until no process is left; False when `timeout` seconds were not enough.
+
+        run: or until the run that began then (`started_at`) is over, whatever runs since.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         with self.condition:
-            while self.alive:
+            while self.alive and run in (0, self.document.started_at):
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return False

@@ -110,10 +110,7 @@ class Lifecycle:
             container.needs_finish = True
             container.oom_told = False
             container.become(State.RUNNING)
-        try:
-            self._save(container)
-        except CarboyError:  # it runs, whatever the disk says: the next daemon finds it by its monitor
-            _log.exception("record of container %s", container.id[:12])
+        self._note(container)
         self._notices.attached(container)
         self.emit(container, "start")
         self._listen(container, channel)
@@ -140,8 +137,7 @@ class Lifecycle:
         for pending in take_pending(container):
             with contextlib.suppress(OSError):
                 os.close(pending.client)
-        with contextlib.suppress(CarboyError):
-            self._index.save(container)
+        self.note(container)
         if container.removes_itself and not isinstance(error, NotModified):
             self._workers.submit(self._remove_quietly, container)
 
@@ -251,7 +247,6 @@ class Lifecycle:
             with container.operation:
                 self.finish(container)
                 if container.removes_itself and container.state is State.EXITED:
-                    container.auto_removing = True
                     self._remove(container)
                 elif container.state is State.RESTARTING:
                     self._plan_restart(container)
@@ -270,7 +265,7 @@ class Lifecycle:
             self._sweep_run(container)
         except (CarboyError, OSError):  # its directory stays, and the next daemon tries again
             _log.exception("control group of container %s", container.id[:12])
-        self._save(container)
+        self._note(container)
 
     def _give_back(self, container: Container) -> None:
         """Volumes, ports and address; one that cannot be given back keeps no other."""
@@ -280,9 +275,19 @@ class Lifecycle:
             _log.exception("volumes of container %s", container.id[:12])
         self._disconnect(container)
 
-    def _save(self, container: Container) -> None:
+    def note(self, container: Container, *, durable: bool = True) -> None:
+        """Write down what has happened to it: that holds, whether or not the disk takes it.
+
+        The next write has all of it, and the next daemon finds what runs by its monitor.
+        """
+        try:
+            self._index.save(container, durable=durable)
+        except CarboyError:
+            _log.exception("record of container %s", container.id[:12])
+
+    def _note(self, container: Container) -> None:
         """Start and end: after a power cut only a restart policy asks whether it ran."""
-        self._index.save(container, durable=container.document.host.restart_policy.name not in ("", "no"))
+        self.note(container, durable=container.document.host.restart_policy.name not in ("", "no"))
 
     def _is_joined(self) -> bool:
         """Whether any namespace may outlive its container: then the interface has to go by our hand."""
@@ -361,6 +366,15 @@ class Lifecycle:
         for done in told:
             done(response_of(container))
         return True
+
+    def let_go(self, container: Container) -> None:
+        """Who stopped it has seen its end: what `--rm` means happens now."""
+        with container.mutex:
+            container.holders -= 1
+            removed = container.removes_itself and container.state is State.EXITED
+        if removed:
+            with contextlib.suppress(RuntimeError):  # the daemon ends
+                self._workers.submit(self._remove_quietly, container)
 
     def _remove_quietly(self, container: Container) -> None:
         try:

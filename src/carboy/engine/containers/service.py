@@ -118,7 +118,7 @@ class Containers:
         """Start; NotModified when it runs already."""
         container = self.find(unsafe_ref)
         if container.state is State.RUNNING:
-            # Without the lock: a stop may hold it for as long as its time-out says.
+            # Without the lock: there is nothing to do.
             raise NotModified(f"container {container.name} is running already")
         with container.operation:
             self.lifecycle.cancel_restart(container)
@@ -135,27 +135,51 @@ class Containers:
             if not container.alive and not waited:
                 raise NotModified(f"container {container.name} is not running")
             self._by_hand(container)
-            if not waited:
-                self._stop(container, timeout=timeout, signal=signal)
-        self.lifecycle.emit(container, "stop")
+            run = None if waited else self._ask_to_end(container, signal)
+        if run is not None:
+            try:
+                self._await_end(container, run, timeout)
+                self._stopped(container)
+            finally:
+                self.lifecycle.let_go(container)
+        else:
+            self._stopped(container)
+
+    def _stopped(self, container: Container) -> None:
+        if container.state not in (State.REMOVING, State.DEAD):
+            self.lifecycle.emit(container, "stop")
 
     def _by_hand(self, container: Container) -> None:
         """Somebody wants it to end: no policy starts it again, not even if we die before the end."""
         container.document.stopped_by_user = True
         if container.document.host.restart_policy.name not in ("", "no"):
-            self.index.save(container)
+            self.lifecycle.note(container)
 
-    def _stop(self, container: Container, *, timeout: int | None, signal: str | None) -> None:
-        config = container.document.config
-        number = signal_number(signal or config.stop_signal or "SIGTERM")
-        if timeout is None:
-            timeout = DEFAULT_STOP_TIMEOUT if config.stop_timeout is None else config.stop_timeout
+    def _ask_to_end(self, container: Container, signal: str | None) -> int:
+        """Send the signal; gives the run that is to end, which the caller lets go."""
+        number = signal_number(signal or container.document.config.stop_signal or "SIGTERM")
+        run = container.document.started_at
         if container.state is State.PAUSED:
-            self._resume(container)
+            try:
+                self._resume(container)
+            except Conflict:
+                if container.alive:
+                    raise
         self._send(container, number)
-        if not container.wait_ended(None if timeout < 0 else timeout):
-            self._kill(container)
-        self.lifecycle.finish(container)
+        with container.mutex:
+            container.holders += 1
+        return run
+
+    def _await_end(self, container: Container, run: int, timeout: int | None) -> None:
+        """Without the operation lock: others may kill, remove or rename it meanwhile."""
+        if timeout is None:
+            wanted = container.document.config.stop_timeout
+            timeout = DEFAULT_STOP_TIMEOUT if wanted is None else wanted
+        ended = container.wait_ended(None if timeout < 0 else timeout, run=run)
+        with container.operation:
+            if not ended and container.alive and container.document.started_at == run:
+                self._kill(container)
+            self.lifecycle.finish(container)
 
     def _kill(self, container: Container) -> None:
         self._send(container, 9)
@@ -173,17 +197,22 @@ class Containers:
         container = self.find(unsafe_ref)
         with container.operation:
             self.lifecycle.cancel_restart(container)
-            container.stays = True
-            try:
-                if container.alive:
-                    container.document.stopped_by_user = True
-                    self._stop(container, timeout=timeout, signal=signal)
-                    self.lifecycle.emit(container, "stop")
+            run = None
+            if container.alive:
+                container.document.stopped_by_user = True
+                run = self._ask_to_end(container, signal)
+        try:
+            if run is not None:
+                self._await_end(container, run, timeout)
+                self._stopped(container)
+            with container.operation, contextlib.suppress(NotModified):  # somebody else has started it
                 self.lifecycle.start(container)
-            except CarboyError as error:
-                raise start_error(error, container) from error
-            finally:
-                container.stays = False
+        except CarboyError as error:
+            raise start_error(error, container) from error
+        finally:
+            if run is not None:
+                with container.mutex:
+                    container.holders -= 1
         self.lifecycle.emit(container, "restart")
 
     def kill(self, unsafe_ref: str, *, signal: str | None) -> None:
@@ -214,7 +243,7 @@ class Containers:
             with container.mutex:
                 container.become(State.PAUSED)
                 health.pause(container)
-            self.index.save(container)
+            self.lifecycle.note(container)
         self.lifecycle.emit(container, "pause")
 
     def unpause(self, unsafe_ref: str) -> None:
@@ -225,7 +254,7 @@ class Containers:
             if container.state is not State.PAUSED:
                 raise Conflict(f"Container {container.id} is not paused")
             self._resume(container)
-            self.index.save(container)
+            self.lifecycle.note(container)
         self.lifecycle.emit(container, "unpause")
 
     def _resume(self, container: Container) -> None:
