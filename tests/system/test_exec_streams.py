@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -215,3 +217,54 @@ def test_bytes_pass_unchanged(daemon: Daemon, container: str) -> None:
         connection.shutdown(1)
         received += read_all(connection)
     assert demultiplex(received)[1] == data
+
+
+def test_an_exec_with_more_than_a_packet_holds(daemon: Daemon) -> None:
+    """The container's own variables count as well; the kernel takes 128 KiB each, 2 MiB together."""
+    variables = [f"V{number}={'x' * 1000}" for number in range(200)]
+    container = daemon.create("sleep", "100", host={"NetworkMode": "none"}, Env=["PATH=/bin", *variables])
+    daemon.post(f"/containers/{container}/start")
+    long = "y" * 100_000
+    code, out, _ = run_exec(daemon, container, "sh", "-c", "env | wc -c; echo ${#1} ${#2}", "sh", long, long)
+    assert code == 0
+    count, lengths = out.splitlines()
+    assert int(count) > 200_000
+    assert lengths == b"100000 100000"
+    daemon.remove_all()
+
+
+def test_execs_that_meet_the_end_of_their_container(daemon: Daemon) -> None:
+    """Each is started, or told that nothing runs: never what the daemon stumbled over."""
+    for _ in range(6):
+        container = daemon.create("sleep", "100", host={"NetworkMode": "none"})
+        daemon.post(f"/containers/{container}/start")
+        body = {"Cmd": ["true"]}
+        execs = [daemon.post(f"/containers/{container}/exec", body)["Id"] for _ in range(4)]
+        told: list[str] = []
+
+        def start(exec_id: str, told: list[str] = told) -> None:
+            try:
+                daemon.post(f"/exec/{exec_id}/start", {"Detach": True})
+            except RequestError as error:
+                told.append(f"{error.status} {error}")
+
+        threads = [threading.Thread(target=start, args=(one,)) for one in execs]
+        for thread in threads:
+            thread.start()
+        daemon.post(f"/containers/{container}/kill")
+        with contextlib.suppress(RequestError):
+            daemon.get(f"/containers/{container}/top")
+        for thread in threads:
+            thread.join(30)
+            assert not thread.is_alive()
+        assert not [text for text in told if text.startswith("500") or "Errno" in text], told
+        daemon.remove_all()
+
+
+def test_a_program_with_a_very_long_name(daemon: Daemon) -> None:
+    container = daemon.create("n" * 100_000, host={"NetworkMode": "none"})
+    with pytest.raises(RequestError) as caught:
+        daemon.post(f"/containers/{container}/start")
+    assert caught.value.status == 400
+    assert "Unterminated" not in str(caught.value)
+    daemon.remove_all()

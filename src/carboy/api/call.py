@@ -83,9 +83,10 @@ class Workers:
     def __init__(self) -> None:
         # What takes long (stop waits for the program) must not keep the rest from being served.
         self._quick = ThreadPoolExecutor(16, thread_name_prefix="api")
-        self._slow = ThreadPoolExecutor(64, thread_name_prefix="api-slow")
+        self._slow = ThreadPoolExecutor(256, thread_name_prefix="api-slow")
         # What goes at a client's pace: clients that stall must not keep others from `stop` and `rm`.
         self._transfers = ThreadPoolExecutor(256, thread_name_prefix="api-transfer")
+        self._streams = ThreadPoolExecutor(256, thread_name_prefix="api-stream")
 
     async def run(self, work: Callable[[], T], *, slow: bool = False) -> T:
         """Run `work` on a thread.  It goes on when the caller is cancelled."""
@@ -94,6 +95,10 @@ class Workers:
     async def transfer(self, work: Callable[[], T]) -> T:
         """Run `work`, which reads or writes as fast as a client lets it."""
         return await asyncio.wrap_future(self._transfers.submit(work))
+
+    async def stream(self, work: Callable[[], T]) -> T:
+        """Hand a client to a monitor: not behind those that stall in the middle of a transfer."""
+        return await asyncio.wrap_future(self._streams.submit(work))
 
     async def acquire(self, make: Callable[[], T], release: Callable[[T], None], *, slow: bool = False) -> T:
         """Like `run`, for something that must be released: also when the caller is cancelled meanwhile."""
@@ -114,7 +119,8 @@ class Workers:
         """No more work; what runs goes on."""
         self._quick.shutdown(wait=False)  # the releases of ended streams are still to run
         self._slow.shutdown(wait=False, cancel_futures=True)
-        self._transfers.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._transfers, self._streams):
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _release(done: Future[T], release: Callable[[T], None]) -> None:

@@ -227,7 +227,7 @@ class Connection(asyncio.Protocol):
         self._task = None  # connection_lost, which follows, must not cancel this
         transport.abort()
         # At the client's pace when a log is replayed first.
-        await self._dispatcher.services.workers.transfer(lambda: answer.handover.hand_over(client, initial))
+        await self._dispatcher.services.workers.stream(lambda: answer.handover.hand_over(client, initial))
 
 
 def _stream_head(request: Request, kind: str) -> bytes:

@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable
 
 from carboy.errors import Cancelled, CarboyError
 
-CAPACITY = 4 * 1024 * 1024
-"""Bytes between the two sides."""
+CAPACITY = 1024 * 1024
+"""Bytes between the two sides: every client that stalls keeps as many."""
 
 _SLICE = 256 * 1024
 
@@ -128,12 +128,17 @@ class Outbox:
         """Take all of `data`, waiting for a slow client; raises Cancelled when it went away."""
         if not len(data):
             return  # nothing at all would be taken for the end
+        view = memoryview(data)
+        for begin in range(0, len(view), _SLICE):
+            self._put(bytes(view[begin : begin + _SLICE]))
+
+    def _put(self, data: bytes) -> None:
         with self._condition:
             while self._held >= CAPACITY and not self._closed:
                 self._condition.wait()
             if self._closed:
                 raise Cancelled("the client went away before everything was sent")
-            self._chunks.append(bytes(data))
+            self._chunks.append(data)
             self._held += len(data)
             first = len(self._chunks) == 1
         if first:
@@ -152,18 +157,27 @@ class Outbox:
             self._condition.notify_all()
 
     async def take(self) -> bytes:
-        """What has been written since, waiting for it; b"" at the end."""
+        """Some of what has been written since, waiting for it; b"" at the end."""
         while True:
             self._more.clear()
             with self._condition:
-                chunks, self._chunks = self._chunks, []
+                data = self._take()
                 # Looked at together: an end that is seen later may come after further chunks.
                 ended = self._ended
-                self._held = 0
+                self._held -= len(data)
                 self._condition.notify_all()
-            if chunks or ended:
-                return b"".join(chunks)
+            if data or ended:
+                return data
             await self._more.wait()
+
+    def _take(self) -> bytes:
+        """Chunks of a slice together, at the least one: what is sent at once is held twice."""
+        size = count = 0
+        while count < len(self._chunks) and (not count or size + len(self._chunks[count]) <= _SLICE):
+            size += len(self._chunks[count])
+            count += 1
+        chunks, self._chunks = self._chunks[:count], self._chunks[count:]
+        return chunks[0] if count == 1 else b"".join(chunks)
 
     def _wake(self) -> None:
         try:

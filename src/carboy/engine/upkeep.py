@@ -71,7 +71,12 @@ class Upkeep:
             raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
         if not container.alive:
             raise Conflict(f"container {container.id} is not running")
-        found = top.processes_of(unsafe_arguments, self._paths.container_run(container.id))
+        try:
+            found = top.processes_of(unsafe_arguments, self._paths.container_run(container.id))
+        except OSError as error:
+            if not container.wait_ended(1.0):
+                raise
+            raise Conflict(f"container {container.id} is not running") from error
         self._containers.lifecycle.emit(container, "top")
         return found
 

@@ -45,6 +45,7 @@ a newer daemon can go on speaking to older monitors.
     update       resources(OCI linux.resources)                      -              -
     state        -                                                   -              State
     rotate       -                                                   -              -   (reopen the log)
+    large        -                                                   …, file        of the request in `file`
 
     event        fields
     namespaces   pid
@@ -59,6 +60,9 @@ a newer daemon can go on speaking to older monitors.
 
 `hold` is a pipe: the client gets nothing before its other end is closed, because the daemon replays
 the log to it, up to the place in the reply.
+
+`large` stands for a request that fits into no packet, an exec with many variables: the file that comes last
+has it, and its own descriptors come before.
 
 `initial` is what the HTTP server had already read from the client past the request, in
 base64.  `client` is the client's own socket: the monitor answers it directly, with stdcopy
@@ -80,16 +84,22 @@ VERSION = 1
 MAX_PACKET = 128 * 1024
 """Bytes of JSON in one packet; larger things are passed as files."""
 
+MAX_LARGE = 16 << 20
+"""Bytes of JSON in a file: the kernel takes 2 MiB of arguments and variables."""
+
+MAX_TEXT = 4096
+"""Characters of an error: it may quote whatever a client sent."""
+
 MAX_DESCRIPTORS = 64
 
 
-def encode(message: dict[str, Any]) -> bytes:
+def encode(message: dict[str, Any], *, limit: int = MAX_PACKET) -> bytes:
     """One packet; raises InvalidArgument when it would not fit: what is asked for is too long."""
     packet = json.dumps(message, separators=(",", ":"), ensure_ascii=True).encode()
-    if len(packet) > MAX_PACKET:
+    if len(packet) > limit:
         raise InvalidArgument(
             f"the request {message.get('op') or message.get('event')!r} is too large: its arguments,"
-            f" variables and settings make {len(packet)} bytes, {MAX_PACKET} are possible"
+            f" variables and settings make {len(packet)} bytes, {limit} are possible"
         )
     return packet
 
@@ -122,7 +132,10 @@ class StepError(CarboyError):
 
     def to_message(self) -> dict[str, Any]:
         """The form it has in a packet."""
-        return {"category": self.category, "step": self.step, "text": self.text, "errno": self.errno}
+        text = self.text
+        if len(text) > MAX_TEXT:
+            text = f"{text[: MAX_TEXT // 2]}…{text[-MAX_TEXT // 2 :]}"
+        return {"category": self.category, "step": self.step, "text": text, "errno": self.errno}
 
     @classmethod
     def from_message(cls, message: dict[str, Any]) -> StepError:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from carboy.api.transfer import Outbox
+from carboy.api.transfer import CAPACITY, Outbox
 
 ROUNDS = 300
 
@@ -59,3 +59,28 @@ def test_writing_nothing_is_not_the_end() -> None:
         return [await waiting, await outbox.take()]
 
     assert asyncio.run(taken()) == [b"all the rest", b""]
+
+
+def test_a_client_that_stalls_keeps_little() -> None:
+    """Large pieces go in slices: nothing of a size that the writer chooses is held, or sent at once."""
+
+    async def taken() -> list[int]:
+        outbox = Outbox(asyncio.get_running_loop())
+        data = bytes(3 * CAPACITY)
+
+        def work() -> None:
+            outbox.write(data)
+            outbox.end()
+
+        running = asyncio.ensure_future(asyncio.to_thread(work))
+        await asyncio.sleep(0.1)
+        assert outbox._held <= CAPACITY
+        sizes = []
+        while piece := await outbox.take():
+            sizes.append(len(piece))
+        await running
+        return sizes
+
+    sizes = asyncio.run(taken())
+    assert sum(sizes) == 3 * CAPACITY
+    assert max(sizes) <= CAPACITY // 4

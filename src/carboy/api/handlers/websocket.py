@@ -44,7 +44,7 @@ async def attach(call: Call) -> Answer:
             workers.submit(handover.abandon)
             raise
         descriptor = theirs.detach()
-        handing = asyncio.ensure_future(workers.transfer(lambda: handover.hand_over(descriptor, b"")))
+        handing = asyncio.ensure_future(workers.stream(lambda: handover.hand_over(descriptor, b"")))
         try:
             await _relay(ours, client, tty=handover.tty, binary=call.version >= (1, 28))
         finally:

@@ -16,6 +16,7 @@ import os
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 
 from carboy.build.caching.mounts import CacheMounts
 from carboy.build.executor import Executed, Job
@@ -67,7 +68,7 @@ class StepExecutor:
         console.cancellation.check()
         step_id = f"{STEP_PREFIX}{secrets.token_hex(16)}"
         with system_errors("cannot run a step"), ExitStack() as stack:
-            stack.callback(self._remove_later, step_id)
+            stack.push(partial(self._remove_after, step_id))
             lent = self._run(step_id, job, console)
             console.cancellation.check()
             changes = self._parts.snapshots.write_step(
@@ -138,7 +139,11 @@ class StepExecutor:
             scaffold.make_in(root)
             return scaffold.lend_in(root)
 
-    def _remove_later(self, step_id: str) -> None:
+    def _remove_after(self, step_id: str, kind: type[BaseException] | None, *_more: object) -> None:
+        """Behind the build's back; a step that failed, perhaps for want of space, before that is told."""
+        if kind is not None:
+            self._remove_quietly(step_id)
+            return
         try:
             self._remover.submit(self._remove_quietly, step_id)
         except RuntimeError:  # the daemon ends

@@ -424,7 +424,11 @@ class Containers:
             with container.operation:
                 paused = container.state is State.RUNNING
                 if paused:
-                    ask(container, channel_of(container), "pause")
+                    try:
+                        ask(container, channel_of(container), "pause")
+                    except Conflict:  # it has just ended, and stands still
+                        if container.alive:
+                            raise
                 try:
                     yield
                 finally:

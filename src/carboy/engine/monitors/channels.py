@@ -24,6 +24,7 @@ from typing import Any
 
 from carboy.errors import Unavailable
 from carboy.formats.spawner import (
+    MAX_LARGE,
     MAX_PACKET,
     VERSION,
     StepError,
@@ -157,7 +158,13 @@ class Channel:
     # -- inside
 
     def _send(self, message: Message, descriptors: list[int]) -> None:
-        packet = encode(message)
+        packet = encode(message, limit=MAX_LARGE)
+        if len(packet) > MAX_PACKET:
+            with os.fdopen(os.memfd_create("request", os.MFD_CLOEXEC), "wb") as file:
+                file.write(packet)
+                file.flush()
+                self._send({"op": "large", "seq": message["seq"]}, [*descriptors, file.fileno()])
+            return
         try:
             try:
                 self._send_packet(packet, descriptors)

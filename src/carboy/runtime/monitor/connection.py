@@ -123,6 +123,8 @@ class Connection:
         try:
             message = protocol.decode(packet)
             sequence = message.get("seq")
+            if message.get("op") == "large":
+                message = _read_large(descriptors)
             reply = self._handle(message, descriptors)
         except Exception as error:  # whatever a packet does, the container's parent lives on
             reply = {"error": error_message(error)}
@@ -130,6 +132,20 @@ class Connection:
             for fd in descriptors:  # a handler takes a descriptor by removing it from the list
                 os.close(fd)
         self.send({"re": sequence, **reply})
+
+
+def _read_large(descriptors: list[int]) -> dict[str, Any]:
+    """The request in the last descriptor, which is closed."""
+    if not descriptors:
+        raise InvalidArgument("a large request came without its file")
+    file = descriptors.pop()
+    try:
+        size = os.fstat(file).st_size
+        if size > protocol.MAX_LARGE:
+            raise InvalidArgument(f"a request of {size} bytes is too large")
+        return protocol.decode(os.pread(file, size, 0))
+    finally:
+        os.close(file)
 
 
 def integer(message: dict[str, Any], key: str, default: int | None = None) -> int:
