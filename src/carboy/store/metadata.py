@@ -12,6 +12,7 @@ last moments before a power cut does no harm.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -19,9 +20,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from carboy.errors import CarboyError, Corrupt, Internal, Unavailable, Unsupported
+from carboy.linux.reserve import reserve
 from carboy.store.schema import MIGRATIONS
 
 _BUSY_SECONDS = 10.0
+_LOG = 5 << 20
+"""Bytes of the log: SQLite begins it anew after 1000 pages, with what a large transaction adds."""
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _NOT_NOW = {
     sqlite3.SQLITE_BUSY: "another process holds it",
@@ -41,6 +45,7 @@ class Database:
         self._local = threading.local()
         self._lock = threading.Lock()
         self._connections: list[tuple[threading.Thread, sqlite3.Connection]] = []
+        self._index = -1
         try:
             # SQLite would create it with the umask's mode; its -wal and -shm take this file's.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -48,6 +53,7 @@ class Database:
             raise Unavailable(f"cannot open the database {path}: {error.strerror}") from error
         try:
             self._migrate()
+            self._hold_room()
         except BaseException:
             self.close()
             raise
@@ -98,6 +104,22 @@ class Database:
             self._local = threading.local()
         for _, connection in connections:
             connection.close()
+        if self._index >= 0:
+            os.close(self._index)
+            self._index = -1
+
+    def _hold_room(self) -> None:
+        """Blocks for what SQLite will write, so that on a full disk things can still be removed.
+
+        Its index (-shm) is mapped, and has holes where blocks are small: the first write to one would be a
+        SIGBUS.  That descriptor stays open as long as any connection is: closing one gives up all locks of
+        the process on the file.
+        """
+        with contextlib.suppress(OSError):  # full already: the daemon starts all the same, to make room
+            self._index = os.open(f"{self._path}-shm", os.O_RDWR | os.O_CLOEXEC)
+            reserve(self._index, os.fstat(self._index).st_size)
+        with contextlib.suppress(OSError), open(f"{self._path}-wal", "rb+", buffering=0) as log:
+            reserve(log.fileno(), _LOG)
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
