@@ -48,7 +48,7 @@ class Containers:
 
     def create(self, *command: str, **host: Any) -> str:
         request = CreateRequest(
-            image="busybox", cmd=list(command), host_config=HostConfig(network_mode="none", **host)
+            image="busybox", cmd=list(command), host_config=HostConfig(**{"network_mode": "none", **host})
         )
         return self.service.create(request, name=None, platform=None).id
 
@@ -171,6 +171,28 @@ def test_who_attaches_while_it_starts_gets_the_output(
         while piece := ours.recv(100):
             heard += piece
     assert heard.endswith(b"heard\n")
+
+
+def test_an_address_is_written_down_before_the_program_runs(
+    workbench: Workbench, containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon that is killed right after the start: the next one must not lend the address again."""
+    container = containers.create("sleep", "1000", network_mode="bridge")
+    stored: list[str] = []
+    launch = containers.lifecycle._launcher.launch
+
+    def look(one: Any) -> Any:
+        launched = launch(one)
+        with workbench.engine.database.read() as connection:
+            stored.extend(*connection.execute("SELECT document FROM containers WHERE id = ?", (one.id,)))
+        return launched
+
+    with monkeypatch.context() as patch:
+        patch.setattr(containers.lifecycle._launcher, "launch", look)
+        containers.service.start(container)
+    endpoint = containers.service.find(container).document.endpoint
+    assert endpoint is not None
+    assert json.loads(stored[0])["endpoint"]["address"] == endpoint.address
 
 
 def test_a_removal_that_fails_is_told_to_who_waits(

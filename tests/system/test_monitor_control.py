@@ -182,3 +182,23 @@ def test_stop_signal_and_timeout(daemon: Daemon) -> None:
     daemon.post(f"/containers/{container}/stop?t=5")
     assert daemon.get(f"/containers/{container}/json")["State"]["ExitCode"] == 8
     daemon.remove_all()
+
+
+def test_an_exec_in_a_group_that_somebody_has_frozen(daemon: Daemon) -> None:
+    """It would stand still with whoever waits for it: it is refused, and the monitor goes on."""
+    container = start(daemon, "sleep", "100")
+    pid = daemon.get(f"/containers/{container}/json")["State"]["Pid"]
+    groups = dict(line.split(":")[1:] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines())
+    if "freezer" not in groups:
+        pytest.skip("the freezer is not of version 1")
+    state = Path(f"/sys/fs/cgroup/freezer{groups['freezer']}/freezer.state")
+    state.write_text("FROZEN")
+    try:
+        with pytest.raises(RequestError, match="is frozen") as caught:
+            exec_id = daemon.post(f"/containers/{container}/exec", {"Cmd": ["true"]})["Id"]
+            daemon.post(f"/exec/{exec_id}/start", {"Detach": True})
+        assert caught.value.status in (400, 409)
+    finally:
+        state.write_text("THAWED")
+    assert run_exec(daemon, container, "echo", "on")[1] == b"on\n"
+    daemon.remove_all()

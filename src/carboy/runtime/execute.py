@@ -7,7 +7,7 @@ import os
 from carboy.errors import Conflict, InvalidArgument
 from carboy.linux import capabilities, namespaces, paths, process, terminal
 from carboy.runtime import clone, identity, labels, seccomp, sync
-from carboy.runtime.launch import STEP_TIMEOUT, wait_for_exec
+from carboy.runtime.launch import wait_for_exec
 from carboy.runtime.spec import NAMESPACES
 from carboy.runtime.streams import Streams
 from carboy.runtime.sync import Failing
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 
 KILL = 9
+EXEC_TIMEOUT = 30
+"""Seconds for each step of an exec: a monitor does nothing else meanwhile."""
+END_TIMEOUT = 1.0
+"""Seconds that a killed one may take to be gone."""
 
 
 class Target:
@@ -124,7 +128,7 @@ def _fork(
     streams.close_child()
     warnings: list[str] = []
     try:
-        sync.set_timeout(ours, STEP_TIMEOUT)
+        sync.set_timeout(ours, EXEC_TIMEOUT)
         sync.expect(ours, "namespaces", warnings)
         with Failing("cgroup"):
             if target.cgroup is not None:
@@ -250,5 +254,11 @@ def _end(pid: int, pidfd: int) -> None:
         process.pidfd_send_signal(pidfd, KILL)
     except ProcessLookupError:
         pass
-    os.waitpid(pid, 0)
+    # In a frozen group it does not even die: whoever thaws it ends it, and nobody waits for that here.
+    from select import poll  # a C module, in memory already wherever a monitor runs
+
+    ended = poll()
+    ended.register(pidfd)
+    if ended.poll(END_TIMEOUT * 1000):
+        os.waitpid(pid, 0)
     os.close(pidfd)

@@ -32,10 +32,21 @@ _log = logging.getLogger(__name__)
 class Launcher:
     """Has containers' programs started; what is begun here is given back by the lifecycle."""
 
-    def __init__(self, parts: Parts, bundles: Bundles, *, disconnect: Callable[[Container], None]) -> None:
-        """disconnect: take a container from its network again, for a second attempt."""
+    def __init__(
+        self,
+        parts: Parts,
+        bundles: Bundles,
+        *,
+        connected: Callable[[Container], None],
+        disconnect: Callable[[Container], None],
+    ) -> None:
+        """connected: write down that it has an address and ports, before its program runs.
+
+        disconnect: take a container from its network again, for a second attempt.
+        """
         self._parts = parts
         self._bundles = bundles
+        self._connected = connected
         self._disconnect = disconnect
 
     def launch(self, container: Container) -> tuple[Channel, int, int]:
@@ -128,6 +139,7 @@ class Launcher:
         # The same inode that init binds to /etc/hosts: written in place.
         write_file(f"{bundle}/hosts", self._bundles.hosts(container, endpoint.address))
         self._parts.ports.publish(container, endpoint, pid)
+        self._connected(container)
 
     def _make_run_directory(self, container: Container) -> str:
         path = self._parts.paths.container_run(container.id)

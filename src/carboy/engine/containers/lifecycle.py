@@ -60,7 +60,7 @@ class Lifecycle:
         self._index = index
         self._remove = remove
         self._bundles = Bundles(parts, index)
-        self._launcher = Launcher(parts, self._bundles, disconnect=self._disconnect)
+        self._launcher = Launcher(parts, self._bundles, connected=self._note_now, disconnect=self._disconnect)
         self._workers = ThreadPoolExecutor(4, thread_name_prefix="exits")
         self._schedule = Schedule()
         self._notices = Notices(parts.events)
@@ -284,6 +284,10 @@ class Lifecycle:
             self._index.save(container, durable=durable)
         except CarboyError:
             _log.exception("record of container %s", container.id[:12])
+
+    def _note_now(self, container: Container) -> None:
+        """A daemon that is killed now must not lend the address again to somebody else."""
+        self.note(container, durable=False)
 
     def _note(self, container: Container) -> None:
         """Start and end: after a power cut only a restart policy asks whether it ran."""

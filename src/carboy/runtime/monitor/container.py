@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from _socket import socket as Socket  # noqa: N812 - the C type
 
-from carboy.errors import CarboyError, InvalidArgument
+from carboy.errors import CarboyError, Conflict, InvalidArgument
 from carboy.linux import process
+from carboy.linux.libc import read_file
 from carboy.runtime import cgroups, execute, labels, launch, seccomp, spec, sync
 from carboy.runtime.monitor.directories import Directories
 from carboy.runtime.monitor.program import Program
@@ -165,6 +166,8 @@ class Container:
         """Run one more process in the container."""
         if not isinstance(request.get("process"), dict):
             raise InvalidArgument("exec: process is missing")
+        if _is_frozen(self._paths):
+            raise Conflict(f"container {self.container_id} is frozen: nothing can be started in it")
         if self._target is None:
             config = spec.Spec(self._joins["config"])
             members = self._group or Directories(self._paths)
@@ -271,6 +274,16 @@ class Container:
     def update(self, resources: Message) -> None:
         """Change limits."""
         self.group().apply(resources)
+
+
+def _is_frozen(paths: dict[str, str]) -> bool:
+    """Whether somebody has frozen the group, whoever it was: what enters it stands still."""
+    try:
+        if "freezer" in paths:
+            return read_file(f"{paths['freezer']}/freezer.state").strip() != b"THAWED"
+        return b"frozen 1" in read_file(f"{paths['unified']}/cgroup.events")
+    except (KeyError, OSError):
+        return False
 
 
 def _wanted(options: Message) -> launch.Streams:

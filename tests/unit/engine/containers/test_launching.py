@@ -32,7 +32,9 @@ def follow(*messages: dict[str, Any], end: bool) -> None:
         if end:
             theirs.shutdown(socket.SHUT_WR)
         try:
-            Unconnected(nothing, nothing, disconnect=nothing).follow(nothing, channel, "/nowhere")
+            Unconnected(nothing, nothing, connected=nothing, disconnect=nothing).follow(
+                nothing, channel, "/nowhere"
+            )
         finally:
             channel.close()
 
