@@ -234,6 +234,29 @@ def test_heredocs(ground: Yard) -> None:
     assert sorted(put("/x", "one")) == ["x"]
 
 
+def test_a_file_may_be_called_what_a_heredoc_is(ground: Yard, context: Path) -> None:
+    """`COPY . <<EOF /d/`: the file's contents are in the key, and in the layer."""
+    heredoc = FileSource(name="EOF", data="text\n")
+    operation = Files(sources=(FileSource(input=1, patterns=(".",)), heredoc), destination="/d/")
+    copies = []
+    for contents in ("one", "two"):
+        (context / "<<EOF").write_text(contents)
+        copies.append(ground.run(operation, [Filesystem(), ground.context]))
+        assert ground.tree(copies[-1].filesystem)["d/<<EOF"][3] == contents.encode().hex()
+    assert copies[0].key != copies[1].key
+    assert {"file <<EOF", "heredoc EOF"} < set(copies[0].ingredients.values)
+
+
+def test_heredocs_of_one_name_are_all_in_the_key(ground: Yard) -> None:
+    def key(*heredocs: tuple[str, str]) -> str:
+        sources = tuple(FileSource(name=name, data=data) for name, data in heredocs)
+        return ground.run(Files(sources=sources, destination="/d/"), [Filesystem()]).key
+
+    texts = [("one", "two"), ("two", "two"), ("two", "one"), ("two",)]
+    assert len({key(*(("EOF", text) for text in each)) for each in texts}) == len(texts)
+    assert key(("a", "1"), ("x/a", "2")) != key(("x/a", "2"), ("a", "1")), "the last one is what is there"
+
+
 def test_from_a_stage(ground: Yard, tmp_path: Path) -> None:
     stage = base_of(
         ground,

@@ -216,9 +216,7 @@ class Planner:
 
     def _common_values(self, target: Destination) -> None:
         operation, values = self._operation, self._plan.values
-        values["sources"] = msgspec.json.encode(
-            [[source.input, list(source.patterns), source.unpack] for source in operation.sources]
-        ).decode()
+        values["sources"] = msgspec.json.encode(list(map(_source, operation.sources))).decode()
         values["destination"] = _text(target.path) + ("/" if target.is_dir else "")
         values["directories to make"] = " ".join(map(_text, self._made)) or "none"
         values["source date epoch"] = str(self._session.epoch)
@@ -289,7 +287,11 @@ class Planner:
         attributes = Attributes(self._owner, self._mode, is_context=True)
         mode, uid, gid, text = attributes.of(Row(b"", stat.S_IFREG | 0o644))
         self._plan.steps.append(Item(path, mode, uid, gid, len(data), data=data))
-        self._plan.values[f"file <<{source.name}"] = f"{text} sha256:{hashlib.sha256(data).hexdigest()}"
+        # No file's name begins so; a later one of the same name stands beside it.
+        name = f"heredoc {_heredoc_name(source)}"
+        said = f"{text} sha256:{hashlib.sha256(data).hexdigest()}"
+        before = self._plan.values.get(name)
+        self._plan.values[name] = f"{before}, {said}" if before else said
 
     def _prepare(self, target: Destination) -> None:
         """Something is going to be written: a destination with a slash at its end is a directory."""
@@ -361,6 +363,16 @@ class Planner:
 
 _SELECTIONS = "1"
 """Version of what is remembered of a selection."""
+
+
+def _source(source: FileSource) -> tuple[int, list[str], bool]:
+    """As the key has it: names of heredocs are there for their order, one may replace another."""
+    patterns = list(source.patterns) if source.input >= 0 else [_heredoc_name(source)]
+    return source.input, patterns, source.unpack
+
+
+def _heredoc_name(source: FileSource) -> str:
+    return shown(os.fsencode(source.name))
 
 
 def by_path(items: Mapping[bytes, Item]) -> list[Item]:
