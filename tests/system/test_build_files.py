@@ -418,6 +418,18 @@ def test_members_of_archives(ground: Yard, context: Path) -> None:
     assert "x/d/x" not in tree
 
 
+def test_archives_of_one_name_are_all_in_the_key(ground: Yard, context: Path, tmp_path: Path) -> None:
+    (context / "a.tar").write_bytes(tars.make(tars.file("of-the-context")))
+    sources = tuple(FileSource(input=number, patterns=("a.tar",), unpack=True) for number in (2, 1))
+    keys = set()
+    for name in ("one", "two"):
+        inner = tars.make(tars.file(name))
+        other = base_of(ground, tmp_path / f"{name}.tar", tars.file("a.tar", inner))
+        operation = Files(sources=sources, destination="/x/", is_add=True)
+        keys.add(ground.run(operation, [Filesystem(), ground.context, other]).key)
+    assert len(keys) == 2
+
+
 def test_times_of_archives_are_clamped(ground: Yard, context: Path) -> None:
     value = add(ground, context, tars.file("old", mtime=12), tars.file("new", mtime=EPOCH + 5))
     with open(ground.layers.open_tar(value.layers[-1]), "rb") as file, tarfile.open(fileobj=file) as archive:

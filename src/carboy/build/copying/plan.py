@@ -236,7 +236,7 @@ class Planner:
             return
         value = self._inputs[source.input]
         attributes = Attributes(self._owner, self._mode, self._is_context(value))
-        prefix = "file " if len(self._inputs) < 3 else f"file (input {source.input}) "
+        prefix = f"file {self._of(source)}"
         for pattern in source.patterns:
             for match in self._select(value, pattern, hashes):
                 self._prepare(target)
@@ -358,7 +358,11 @@ class Planner:
         row = match.rows[0]
         item = Item(b"", row.mode, size=row.size, origin=source.input, place=match.place, record=row.record)
         self._plan.archives.append((item, target.path))
-        self._plan.values[f"archive {shown(match.shown)}"] = f"sha256:{row.digest}"
+        self._plan.values[f"archive {self._of(source)}{shown(match.shown)}"] = f"sha256:{row.digest}"
+
+    def _of(self, source: FileSource) -> str:
+        """Which input a path is of, where there are several that it may be of."""
+        return f"(input {source.input}) " if len(self._inputs) > 2 else ""
 
 
 _SELECTIONS = "1"
