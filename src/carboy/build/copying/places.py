@@ -154,9 +154,14 @@ def clean(unsafe_path: str, *, below: str = "/") -> bytes:
 def shown(path: bytes) -> str:
     """A path as text: any bytes, and different ones for different paths."""
     try:
-        return path.decode()
+        text = path.decode()
     except UnicodeDecodeError:
-        return f"{path.decode('utf-8', 'backslashreplace')} (bytes {path.hex()})"
+        text = path.decode("utf-8", "backslashreplace")
+    else:
+        # What looks like the text of other bytes gets its own behind it as well.
+        if not (text.endswith(")") and " (bytes " in text and "\\" in text):
+            return text
+    return f"{text} (bytes {path.hex()})"
 
 
 def is_whiteout(status: os.stat_result) -> bool:

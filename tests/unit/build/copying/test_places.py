@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from carboy.build.copying.places import Opener, Place, clean, locate, shown
 
@@ -113,6 +115,24 @@ def test_any_bytes_have_a_text_of_their_own() -> None:
     assert shown("ünïcode".encode()) == "ünïcode"
     assert shown(b"\xff") != shown(b"\\xff")
     shown(b"\xff\xfe").encode()
+
+
+@given(st.lists(st.sampled_from([b"\xff", rb"\xff", b" (bytes ff)", b")", b"a"]), max_size=6).map(b"".join))
+@example(b"\xff")
+@example(rb"\xff (bytes ff)")
+def test_no_text_is_that_of_other_bytes(path: bytes) -> None:
+    text = shown(path)
+    assert text.startswith(path.decode("utf-8", "backslashreplace"))
+    # Whatever has the same text without being the same can only be what is spelled like the text.
+    for end in range(len(text) + 1):
+        other = text[:end].encode()
+        assert (shown(other) == text) == (other == path)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\\")))
+@example("notes (bytes 12)")
+def test_names_without_backslashes_are_their_own_text(name: str) -> None:
+    assert shown(name.encode()) == name
 
 
 def test_a_place_knows_what_it_is(root: int) -> None:
