@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from carboy.build.copying.hashcache import STAMP, stamp_of
@@ -34,6 +35,8 @@ from carboy.store.content import write_all
 _PIECE = 1 << 20
 _MAX_LINKS = 40
 _MAX_DEPTH = 256
+_AT_ONCE = 256
+"""Members between two looks whether the build is cancelled."""
 _MAX_HOLES = 1 << 36
 """Bytes of sparse members: layers have zeros there, and a small archive may claim any number of them."""
 
@@ -48,7 +51,9 @@ def is_archive(root: int, place: bytes) -> bool:
             return False
 
 
-def open_plain(origin: Origin, archive: Item, ingest: str, stack: ExitStack) -> int:
+def open_plain(
+    origin: Origin, archive: Item, ingest: str, stack: ExitStack, *, check: Callable[[], None]
+) -> int:
     """A descriptor of the tar itself, valid while `stack` is: the file, or a temporary one, uncompressed."""
     head, _, name = archive.place.rpartition(b"/")
     try:
@@ -68,6 +73,7 @@ def open_plain(origin: Origin, archive: Item, ingest: str, stack: ExitStack) -> 
     decompressor = Decompressor(lambda size: os.read(fd, size))
     try:
         while data := decompressor.read(_PIECE):
+            check()
             write_all(plain, data, f'unpack "/{_text(archive.place)}"')
     except Corrupt as error:
         raise Malformed(f'cannot unpack "/{_text(archive.place)}": {error}') from error
@@ -76,14 +82,52 @@ def open_plain(origin: Origin, archive: Item, ingest: str, stack: ExitStack) -> 
     return plain
 
 
-def unpack(fd: int, origin: int, below: bytes, base: int, items: dict[bytes, Item], *, epoch: int) -> None:
-    """Add the members of the tar `fd` to `items`, below a directory of the image.
+class Tree:
+    """Items by path; a directory that is replaced is emptied without a look at what is elsewhere."""
+
+    def __init__(self, items: dict[bytes, Item]) -> None:
+        self.items = items
+        # Of each directory, also of those that are no items: what items are in it, or below it.
+        self._inside: dict[bytes, set[bytes]] = {}
+        for path in items:
+            self._enter(path)
+
+    def put(self, item: Item) -> None:
+        """Add it, or put it in the place of another."""
+        self.items[item.path] = item
+        self._enter(item.path)
+
+    def empty(self, path: bytes) -> None:
+        """Take away everything below a directory."""
+        gone = [path]
+        while gone:
+            for inner in self._inside.pop(gone.pop(), ()):
+                self.items.pop(inner, None)
+                gone.append(inner)
+
+    def _enter(self, path: bytes) -> None:
+        while path:
+            parent = path.rpartition(b"/")[0]
+            inside = self._inside.setdefault(parent, set())
+            if path in inside:
+                return
+            inside.add(path)
+            path = parent
+
+
+def unpack(
+    fd: int, origin: int, below: bytes, base: int, tree: Tree, *, epoch: int, check: Callable[[], None]
+) -> None:
+    """Add the members of the tar `fd` to `tree`, below a directory of the image.
 
     origin: what the items say their contents are in.  base: the filesystem that is added to.
+    check: raises when the build is cancelled.
     """
-    unpacking = _Unpacking(origin, below, base, items, epoch)
+    unpacking = _Unpacking(origin, below, base, tree, epoch)
     try:
-        for entry in scan(lambda offset, size: os.pread(fd, size, offset)):
+        for number, entry in enumerate(scan(lambda offset, size: os.pread(fd, size, offset))):
+            if not number % _AT_ONCE:
+                check()
             unpacking.add(entry)
     except Corrupt as error:
         if isinstance(error, Malformed):
@@ -94,11 +138,12 @@ def unpack(fd: int, origin: int, below: bytes, base: int, items: dict[bytes, Ite
 
 
 class _Unpacking:
-    def __init__(self, origin: int, below: bytes, base: int, items: dict[bytes, Item], epoch: int) -> None:
+    def __init__(self, origin: int, below: bytes, base: int, tree: Tree, epoch: int) -> None:
         self._origin = origin
         self._below = _parts(below)
         self._base = Opener(base)
-        self._items = items
+        self._tree = tree
+        self._items = tree.items
         self._epoch = epoch
         self._groups = 0
         self._holes = 0
@@ -149,7 +194,7 @@ class _Unpacking:
                 raise Malformed(
                     f'"{_text(entry.unsafe_path)}" in an archive is a device 0:0, which means removal'
                 )
-        self._items[path] = item
+        self._tree.put(item)
 
     def _hard_link(self, path: bytes, entry: TarEntry) -> None:
         parts = _parts(entry.link)
@@ -169,22 +214,24 @@ class _Unpacking:
             self._groups += 1
             first.group = b"archive %d/%d" % (self._origin, self._groups)
         self._replace(path, stat.S_IFMT(first.mode))
-        self._items[path] = Item(
-            path,
-            first.mode,
-            first.uid,
-            first.gid,
-            first.size,
-            first.link,
-            first.rdev,
-            first.xattrs,
-            first.group,
-            first.origin,
-            first.place,
-            first.record,
-            first.data,
-            first.segments,
-            first.mtime,
+        self._tree.put(
+            Item(
+                path,
+                first.mode,
+                first.uid,
+                first.gid,
+                first.size,
+                first.link,
+                first.rdev,
+                first.xattrs,
+                first.group,
+                first.origin,
+                first.place,
+                first.record,
+                first.data,
+                first.segments,
+                first.mtime,
+            )
         )
 
     def _replace(self, path: bytes, kind: int) -> None:
@@ -195,9 +242,7 @@ class _Unpacking:
         if stat.S_IFMT(old.mode) in (DIRECTORY, SYMLINK):
             self._parents.clear()
         if stat.S_ISDIR(old.mode):
-            inside = path + b"/"
-            for known in [known for known in self._items if known.startswith(inside)]:
-                del self._items[known]
+            self._tree.empty(path)
 
     def _parent(self, parts: list[bytes], entry: TarEntry) -> bytes:
         """The directory that a member lies in, links followed, made when it is missing."""
@@ -234,7 +279,7 @@ class _Unpacking:
             if len(trail) >= _MAX_DEPTH:
                 raise Malformed(f'"{_text(entry.unsafe_path)}" in an archive is too deep')
             if not mode:
-                self._items[path] = directory(path, 0, 0)
+                self._tree.put(directory(path, 0, 0))
             trail.append(part)
         return b"/".join(trail)
 

@@ -59,7 +59,7 @@ class FilesStep:
                 origins.append(Origin(tree.root, is_local=tree.is_local, seen=plan.seen))
             layer = write_layer(
                 shop.layers,
-                self._unpacked(plan, origins, stack) if plan.archives else plan.take(),
+                self._unpacked(plan, origins, stack, console) if plan.archives else plan.take(),
                 origins,
                 epoch=self._session.epoch,
                 check=console.cancellation.check,
@@ -74,15 +74,16 @@ class FilesStep:
     def _warn(self, text: str) -> None:
         self._session.reporter.warning(self._vertex, text)
 
-    def _unpacked(self, plan: Plan, origins: list[Origin], stack: ExitStack) -> list[Item]:
+    def _unpacked(self, plan: Plan, origins: list[Origin], stack: ExitStack, console: Console) -> list[Item]:
         """The items, the members of archives among them; adds their origins."""
-        items, base = plan.items(), origins[0].fd
+        tree, base = archives.Tree(plan.items()), origins[0].fd
+        check = console.cancellation.check
         for archive, below in plan.archives:
             ingest = self._session.workshop.paths.ingest
-            fd = archives.open_plain(origins[archive.origin], archive, ingest, stack)
+            fd = archives.open_plain(origins[archive.origin], archive, ingest, stack, check=check)
             origins.append(Origin(fd))
-            archives.unpack(fd, len(origins) - 1, below, base, items, epoch=self._session.epoch)
-        return by_path(items)
+            archives.unpack(fd, len(origins) - 1, below, base, tree, epoch=self._session.epoch, check=check)
+        return by_path(tree.items)
 
     @contextmanager
     def _opened(self, value: Value) -> Iterator[OpenTree]:
