@@ -451,6 +451,16 @@ def test_hostile_members_are_refused(ground: Yard, context: Path, member: tars.M
     assert os.listdir(ground.session.workshop.paths.ingest) == []
 
 
+def test_archives_that_are_refused_leave_no_descriptors(ground: Yard, context: Path) -> None:
+    (context / "a/b/c").mkdir(parents=True)
+    (context / "a/b/c/x.tar").write_bytes(tars.make(tars.file("../up")))
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(Malformed, match="climbs"):
+        ground.copy("a/b/c/x.tar", unpack=True)
+    ground.copy("src/deep/c")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_damaged_archives_are_told(ground: Yard, context: Path) -> None:
     import gzip
 

@@ -74,6 +74,7 @@ class Origin:
     seen: int = 0
     """When it was looked at (ns)."""
     opener: Opener = field(init=False)
+    """Whoever makes the origin closes it."""
 
     def __post_init__(self) -> None:
         self.opener = Opener(self.fd)
@@ -100,9 +101,6 @@ def write_layer(
                     "writing a layer: no space left on the disk; remove images or containers"
                 ) from error
             raise
-        finally:
-            for origin in origins:
-                origin.opener.close()
 
 
 class _Writer:

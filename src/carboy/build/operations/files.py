@@ -57,6 +57,7 @@ class FilesStep:
                     continue
                 tree = stack.enter_context(self._opened(value))
                 origins.append(Origin(tree.root, is_local=tree.is_local, seen=plan.seen))
+                stack.callback(origins[-1].opener.close)
             layer = write_layer(
                 shop.layers,
                 self._unpacked(plan, origins, stack, console) if plan.archives else plan.take(),
