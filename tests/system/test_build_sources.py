@@ -69,6 +69,16 @@ def test_add_of_an_address(daemon: Daemon, web: WebServer) -> None:
     assert len([asked for asked in web.asked if "if-none-match" not in asked.headers]) == full
 
 
+def test_names_of_addresses_are_no_patterns(daemon: Daemon, web: WebServer) -> None:
+    names = {"data[1].txt": "data%5B1%5D.txt", "*": "%2A", "a?b": "a%3Fb", "back\\slash": "back%5Cslash"}
+    for escaped in names.values():
+        web.answers[f"/{escaped}"] = Reply(DATA)
+    addresses = " ".join(f"{web.url}/{escaped}" for escaped in names.values())
+    built = build(daemon, f"FROM {IMAGE}\nADD {addresses} /d/\n")
+    assert built.error == ""
+    assert daemon.shell("ls /d", Image=built.id).split() == sorted(names)
+
+
 def test_add_with_a_checksum_asks_nobody_when_it_is_cached(daemon: Daemon, web: WebServer) -> None:
     web.answers["/data"] = Reply(DATA)
     good = f"FROM scratch\nADD --checksum={DIGEST} {web.url}/data /\n"

@@ -22,7 +22,9 @@ from carboy.formats.dockerfile import instructions as made
 from carboy.formats.dockerfile.source import DockerfileError
 from carboy.formats.dockerfile.stages import Origin
 
-_WILDCARDS = re.compile(r"([*?\[\\])")
+_WILDCARDS = re.compile(r"[*?\[\\]")
+_ALONE = {"*": "[*]", "?": "[?]", "[": "[[]", "\\": "[\\\\]"}
+"""Each as a class that holds nothing else."""
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 
 
@@ -151,7 +153,8 @@ def _sources(draft: Draft, state: StageState, instruction: made.Add, inputs: lis
             results.append(FileSource(input=input_number(inputs, vertex), patterns=(".",)))
         elif is_http(source):
             vertex, name = _add_http(draft, state, instruction, source)
-            pattern = _WILDCARDS.sub(r"\\\1", name)
+            # No backslashes: as with BuildKit, they have a meaning only beside true wildcards.
+            pattern = _WILDCARDS.sub(lambda found: _ALONE[found[0]], name)
             number = input_number(inputs, vertex)
             results.append(FileSource(input=number, patterns=(pattern,), unpack=bool(instruction.unpack)))
         else:
