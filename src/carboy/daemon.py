@@ -57,6 +57,16 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _speak_utf8() -> None:
+    """Go on in Python's UTF-8 mode: names of files are these bytes, whoever's locale we were started in.
+
+    Else the same Dockerfile would give another layer here than elsewhere, or find no file.
+    """
+    os.environ["PYTHONUTF8"] = "1"  # of the spawner, and of what comes of it
+    if sys.getfilesystemencoding() != "utf-8":
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", "-m", "carboy.daemon", *sys.argv[1:]])
+
+
 def _run(options: Options, settings: Settings) -> None:
     os.umask(0o022)
     paths = Paths(
@@ -346,4 +356,5 @@ def _start_logging(options: Options, settings: Settings, paths: Paths) -> None:
 
 
 if __name__ == "__main__":
+    _speak_utf8()
     sys.exit(main())

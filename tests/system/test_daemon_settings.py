@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from support.daemon import REPOSITORY, Daemon, running_daemon
+from support.buildclient import build
+from support.daemon import IMAGE, REPOSITORY, Daemon, running_daemon
 from support.hijack import run_exec
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_network]
@@ -240,3 +241,15 @@ def test_sockets_of_systemd_and_its_notices(tmp_path: Path) -> None:
         process.communicate()
         notices.close()
         listening.close()
+
+
+def test_names_are_utf8_whatever_the_locale_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "größe"
+    # A locale of ASCII: with neither of these would Python take UTF-8 by itself.
+    for variable, value in {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}.items():
+        monkeypatch.setenv(variable, value)
+    for daemon in running_daemon():
+        text = f"FROM {IMAGE}\nCOPY {name} /there/{name}\n"
+        built = build(daemon, {"Dockerfile": text.encode(), name: b"here"})
+        assert built.error == ""
+        assert daemon.shell(f"cat /there/{name}; echo {name}", Image=built.id) == f"here{name}\n"

@@ -36,3 +36,8 @@ def test_containers_outlive_the_service() -> None:
         lines = unit.read_text().splitlines()
         for wanted in ("KillMode=process", "Delegate=yes", "Type=notify", "TasksMax=infinity"):
             assert wanted in lines, unit
+
+
+def test_the_service_reads_names_as_utf8() -> None:
+    for unit in UNITS.glob("*/carboy.service"):
+        assert "Environment=PYTHONUTF8=1" in unit.read_text().splitlines(), unit

@@ -1,7 +1,7 @@
 """Starting our own daemon when its socket does not answer (docs/design/0005).
 
     flock <run>/start.lock ── connects now? done
-                           └─ fork ─ setsid ─ fork ─ exec python -m carboy.daemon ... --ready-fd N
+                           └─ fork ─ setsid ─ fork ─ exec python -X utf8 -m carboy.daemon ... --ready-fd N
                               wait for "ready" on the pipe, or its end: then the log says why
 
 The double fork leaves no child to reap and no controlling terminal.
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from carboy.client.address import Address, Home
 
 LOG_NAME = "daemon.log"
-PROGRAM = (sys.executable, "-m", "carboy.daemon")
+PROGRAM = (sys.executable, "-X", "utf8", "-m", "carboy.daemon")
+"""What names of files mean is not for the locale of the first caller to say."""
 
 
 def wake(home: Home, address: Address, program: tuple[str, ...] = PROGRAM) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -88,3 +89,13 @@ def test_a_failing_start_shows_the_last_line_of_the_log(place: Place) -> None:
         place.wake("pass")
     with pytest.raises(Unavailable, match="cannot execute /nonexistent"):
         wake.wake(place.home, place.address, ("/nonexistent",))
+
+
+def test_the_daemon_does_not_take_the_callers_locale() -> None:
+    interpreter = wake.PROGRAM[: wake.PROGRAM.index("-m")]
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for command, encoding in ((interpreter[:1], b"ascii"), (interpreter, b"utf-8")):
+        said = subprocess.check_output(
+            [*command, "-c", "import sys; print(sys.getfilesystemencoding())"], env=environment
+        )
+        assert said.strip() == encoding
