@@ -133,14 +133,14 @@ class Scanner:
         with os.scandir(fd) as found:
             for item in found:
                 name = os.fsencode(item.name)
-                if name.startswith(b".wh."):
-                    raise _means_removal(inside + name)
                 is_dir = item.is_dir(follow_symlinks=False)
                 taken = True
                 if ignore is not None or wanted is not None:
                     taken, entered = self._choose(inside + name, prefix + name, is_dir, wanted)
                     if not taken and not entered:
                         continue
+                if taken and name.startswith(b".wh."):
+                    raise _means_removal(inside + name)
                 try:
                     status = item.stat(follow_symlinks=False)
                 except FileNotFoundError:
@@ -212,6 +212,8 @@ class Scanner:
             count = len(rows)
             self._directory(fd, place, below, wanted, rows, depth + 1)
             if taken or len(rows) > count:
+                if name.startswith(b".wh."):
+                    raise _means_removal(place)
                 row = Row(below, status.st_mode, uid=status.st_uid, gid=status.st_gid)
                 if not self.tree.is_local:
                     row.xattrs = attributes(fd)

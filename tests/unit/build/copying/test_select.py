@@ -235,6 +235,20 @@ def test_names_that_mean_removal_are_refused(select: Chooser, name: str, pattern
         select(pattern)
 
 
+def test_names_that_mean_removal_may_be_kept_out(select: Chooser) -> None:
+    (select.top / "other" / ".wh.x").write_text("")
+    (select.top / "other" / ".wh.d").mkdir()
+    (select.top / "other" / ".wh.d" / "in").write_text("")
+    for pattern in ("other", "oth*"):
+        assert select.names(pattern, ignore="**/.wh.*") == ["other/c.txt"]
+        assert select.names(pattern, exclude=(".wh.*",)) == ["other/c.txt"]
+        # Nothing that may be in the directory is there.
+        assert select.names(pattern, ignore="**/.wh.*\n!other/.wh.d/none") == ["other/c.txt"]
+        with pytest.raises(InvalidArgument, match=r'"/other/\.wh\.d" cannot be copied: .* mean removal'):
+            select(pattern, ignore="**/.wh.*\n!other/.wh.d/in")
+    assert select.names("other/*.txt", parents=True) == ["other", "other/c.txt"]
+
+
 def test_a_directory_that_is_too_deep(select: Chooser) -> None:
     place = os.open(select.top / "other", os.O_RDONLY)
     for _ in range(300):
