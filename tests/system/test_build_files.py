@@ -247,6 +247,25 @@ def test_a_file_may_be_called_what_a_heredoc_is(ground: Yard, context: Path) -> 
     assert {"file <<EOF", "heredoc EOF"} < set(copies[0].ingredients.values)
 
 
+@pytest.mark.parametrize("name", [".wh.passwd", "x/.wh..wh..opq", ".", "..", "x/"])
+def test_heredocs_have_names_of_files(ground: Yard, name: str) -> None:
+    operation = Files(sources=(FileSource(name=name, data="text"),), destination="/d/")
+    with pytest.raises(InvalidArgument, match=r"mean removal in a layer|is no name that a file can have"):
+        ground.run(operation, [Filesystem()])
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_no_destination_means_removal(ground: Yard, context: Path, link: bool) -> None:
+    for to in ("/etc/.wh.passwd", "/etc/.wh.d/", "/.wh..wh..opq/a.txt"):
+        with pytest.raises(InvalidArgument, match="mean removal in a layer"):
+            ground.copy("a.txt", to=to, link=link)
+    (context / ".wh.passwd").symlink_to("a.txt")
+    with pytest.raises(InvalidArgument, match="mean removal in a layer"):
+        ground.copy(".wh.passwd", to="/etc/", link=link)
+    with pytest.raises(InvalidArgument, match="mean removal in a layer"):
+        ground.workdir("/srv/.wh.data", Filesystem())
+
+
 def test_heredocs_of_one_name_are_all_in_the_key(ground: Yard) -> None:
     def key(*heredocs: tuple[str, str]) -> str:
         sources = tuple(FileSource(name=name, data=data) for name, data in heredocs)

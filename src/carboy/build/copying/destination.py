@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from carboy.build.copying.layerwriter import Item
-from carboy.build.copying.places import Opener, Place, clean, is_whiteout, locate
+from carboy.build.copying.places import Opener, Place, clean, is_whiteout, locate, split
 from carboy.errors import InvalidArgument
 from carboy.formats import accounts
 from carboy.store.accountfiles import read_account_files
@@ -50,14 +50,27 @@ def find(root: int | None, text: str, cwd: str) -> Destination:
     """Look a destination up below `root`; with None nothing is looked up, as if all were missing."""
     path = clean(text, below=cwd)
     if root is None:
+        check_names(*split(path))
         return Destination(path, None if path else True, b"", below=False)
     place = _place_of(root, path)
+    check_names(*place.missing)
     return Destination(
         place.path,
         None if place.missing else place.is_directory,
         b"/".join(place.parts),
         below=place.exists and place.is_directory,
     )
+
+
+def check_names(*names: bytes) -> None:
+    """Raise InvalidArgument for a name that nothing that is written can have."""
+    for name in names:
+        if name in (b"", b".", b".."):
+            raise InvalidArgument(f'"{_text(name)}" is no name that a file can have')
+        if name.startswith(b".wh."):
+            raise InvalidArgument(
+                f'cannot write "{_text(name)}": names that begin with ".wh." mean removal in a layer'
+            )
 
 
 def _place_of(root: int, path: bytes) -> Place:

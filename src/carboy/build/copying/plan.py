@@ -308,6 +308,7 @@ class Planner:
         """Where a file goes: into a directory that is there, else it gets the destination's name."""
         if target.is_dir:
             name = name.rpartition(b"/")[2]
+            destination.check_names(name)
             return target.path + b"/" + name if target.path else name
         if target.is_filled:
             raise InvalidArgument(
