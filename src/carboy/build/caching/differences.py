@@ -13,7 +13,7 @@ from carboy.build.operation import Ingredients
 _MOST = 5
 _LONGEST = 80
 _CONTEXT = 24
-_FILE = re.compile(r"file(?: \([^)]*\))? (.*)", re.DOTALL)
+_FILE = re.compile(r"(?:file(?: \([^)]*\))? |(?=heredoc ))(.*)", re.DOTALL)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}(?:\+sha256:[0-9a-f]{64})*")
 _MODE = re.compile(r"[0-7]{3,6}\Z")
 _OWNER = re.compile(r"\d+:\d+\Z")

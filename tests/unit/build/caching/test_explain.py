@@ -235,3 +235,11 @@ def test_digests_alone_are_content() -> None:
 def test_another_format_version() -> None:
     same = Ingredients("run", {"command": "a"})
     assert tell_differences(same, same) == ("its results are made in another way by this version of Carboy",)
+
+
+def test_heredocs_are_told_as_files_are() -> None:
+    told = tell_differences(
+        Ingredients("files", {"heredoc EOF": f"0644 0:0 {SHA}"}),
+        Ingredients("files", {"heredoc EOF": f"0755 0:0 {SHA}", "heredoc b": f"0644 0:0 {SHA}"}),
+    )
+    assert told == ("heredoc EOF mode 0644→0755", "heredoc b added")
