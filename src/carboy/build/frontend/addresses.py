@@ -19,7 +19,7 @@ from carboy.formats.dockerfile.source import suggestion
 
 _SCP = re.compile(r"([a-zA-Z0-9_-]+)@([a-zA-Z0-9.-]+):([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL)
 _SCHEME = re.compile(r"(https?|ssh|git)://", re.ASCII)
-_CREDENTIALS = re.compile(r"\b(https?|git|ssh|ftp)://([^/@\s]*)@")
+_CREDENTIALS = re.compile(r"\b(https?|git|ssh|ftp)://([^/\s]*)@")  # to the last @: passwords may hold some
 _UNNAMED = "__unnamed__"
 _KEYS = ("ref", "tag", "branch", "subdir", "checksum", "commit", "keep-git-dir", "submodules")
 _SWITCHES = ("keep-git-dir", "submodules")

@@ -159,6 +159,9 @@ def test_names_of_fetched_files_stay_in_their_directory(url: str, expected: str)
     [
         ("ADD https://u:p@e.org/a /x", "ADD https://xxxxx:xxxxx@e.org/a /x"),
         ("https://token@e.org/", "https://xxxxx@e.org/"),
+        ("ADD https://user:p@ss@e.org/x.tar /", "ADD https://xxxxx:xxxxx@e.org/x.tar /"),
+        ("https://a@b@e.org/@x https://e.org/y z@w", "https://xxxxx@e.org/@x https://e.org/y z@w"),
+        ("ssh://git:p@ss@e.org/a", "ssh://git:xxxxx@e.org/a"),
         ("ssh://git@e.org/a", "ssh://git@e.org/a"),
         ("ssh://git:p@e.org/a", "ssh://git:xxxxx@e.org/a"),
         ("git@e.org:a", "git@e.org:a"),
