@@ -171,17 +171,17 @@ def _from(node: Node) -> AnyInstruction:
 def _arg(node: Node) -> AnyInstruction:
     _at_least_one(node)
     _Flags(node)
+    comments: dict[str, str] = {}
+    for each in node.comments:
+        about, space, text = each.text.partition(" ")
+        if space:
+            comments.setdefault(about, text)
     arguments = []
     for word in node.arguments:
         name, equals, default = word.value.partition("=")
         if not name:
             _fail(node, word, "ARG names can not be blank")
-        comment = ""
-        for each in node.comments:
-            if each.text.startswith(name + " "):
-                comment = each.text[len(name) + 1 :]
-                break
-        arguments.append(made.Argument(name, default if equals else None, comment))
+        arguments.append(made.Argument(name, default if equals else None, comments.get(name, "")))
     return made.Arg(node=node, arguments=tuple(arguments))
 
 

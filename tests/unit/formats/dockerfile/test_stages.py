@@ -51,6 +51,7 @@ def test_a_megabyte_is_read_within_seconds() -> None:
         "FROM a\nRUN " + "--x=y " * 150_000,
         "FROM a\n" + "ONBUILD " * 100_000,
         "FROM a\nENV " + "a=b " * 250_000,
+        "FROM a\n" + "".join(f"# a{n} b\n" for n in range(9_000)) + "ARG" + " b=c" * 30_000,
         "".join(f"FROM s{n} AS s{n + 1}\n" for n in range(4_000)),
         "".join(f"FROM a AS s{n}\nCOPY --from=s{n + 1} x y\n" for n in range(4_000)),
         "".join(f"FROM a AS s{n}\nCOPY --from=s{(n + 1) % 4_000} x y\n" for n in range(4_000)),
