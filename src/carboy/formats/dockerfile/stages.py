@@ -148,7 +148,7 @@ def plan(
     values = default_arguments(platforms, given, targets[0] if targets else last)
     _read_global_arguments(document, lexer, given, values)
     names = frozenset(context.lower() for context in contexts)
-    stages = _resolve(document, _starts(document, lexer, values, names), names)
+    stages = _resolve(document, _starts(document, lexer, values, names), names, limits)
     _refuse_cycles(stages)
     wanted = tuple([_target(target, stages) for target in targets]) or (len(stages) - 1,)
     reachable = _reach(stages, wanted)
@@ -262,20 +262,23 @@ def _base(text: str, name: str, known: Mapping[str, int], contexts: frozenset[st
 
 
 def _resolve(
-    document: Document, starts: list[tuple[Origin, str, tuple[str, ...]]], contexts: frozenset[str]
+    document: Document,
+    starts: list[tuple[Origin, str, tuple[str, ...]]],
+    contexts: frozenset[str],
+    limits: Limits,
 ) -> tuple[Stage, ...]:
     known = {part.start.name: index for index, part in enumerate(document.parts) if part.start.name}
     count = len(document.parts)
+    onbuild = [_triggers(part) for part in document.parts]
+    inherited = 0
     stages: list[Stage] = []
     for index, (part, (base, platform, used)) in enumerate(zip(document.parts, starts, strict=True)):
-        triggers: tuple[AnyInstruction, ...] = ()
-        if base.kind == "stage":
-            triggers = tuple(
-                [
-                    each.trigger
-                    for each in document.parts[base.stage].instructions
-                    if isinstance(each, Onbuild)
-                ]
+        triggers = onbuild[base.stage] if base.kind == "stage" else ()
+        inherited += len(triggers)
+        if inherited > limits.instructions:  # a few lines, and as many stages after them, make millions
+            raise DockerfileError(
+                f"the ONBUILDs of stages add more than {limits.instructions} instructions",
+                part.start.node.keyword_span,
             )
         # A stage whose name is a named context is that context, whatever stands in it.
         replaced = base.kind == "context" and part.start.name == base.name
@@ -294,6 +297,10 @@ def _resolve(
             )
         )
     return tuple(stages)
+
+
+def _triggers(part: Part) -> tuple[AnyInstruction, ...]:
+    return tuple([each.trigger for each in part.instructions if isinstance(each, Onbuild)])
 
 
 def _needs(

@@ -53,6 +53,8 @@ def test_a_megabyte_is_read_within_seconds() -> None:
         "FROM a\nENV " + "a=b " * 250_000,
         "FROM a\n" + "".join(f"# a{n} b\n" for n in range(9_000)) + "ARG" + " b=c" * 30_000,
         "".join(f"FROM s{n} AS s{n + 1}\n" for n in range(4_000)),
+        "FROM a AS b\n" + "ONBUILD RUN c\n" * 20_000 + "FROM b\n" * 4_000,
+        "FROM a AS b\n" + "RUN c\n" * 45_000 + "FROM b\n" * 4_000,
         "".join(f"FROM a AS s{n}\nCOPY --from=s{n + 1} x y\n" for n in range(4_000)),
         "".join(f"FROM a AS s{n}\nCOPY --from=s{(n + 1) % 4_000} x y\n" for n in range(4_000)),
     ],
@@ -84,6 +86,13 @@ def test_what_doubles_ends() -> None:
 def test_stages_have_a_limit() -> None:
     with pytest.raises(DockerfileError, match="more than 2 stages"):
         read_document("FROM a\n" * 3, limits=Limits(stages=2))
+
+
+def test_what_stages_take_from_their_base_counts() -> None:
+    document = read_document("FROM a AS b\n" + "ONBUILD RUN c\n" * 3 + "FROM b\n" * 2)
+    assert plan(document, limits=Limits(instructions=6)).stages[2].triggered == 3
+    with pytest.raises(DockerfileError, match=r"line 6: .*more than 5 instructions"):
+        plan(document, limits=Limits(instructions=5))
 
 
 def test_proxies_are_for_run_alone() -> None:
