@@ -96,6 +96,7 @@ class Classic:
         self._quiet = quiet
         self._lock = threading.RLock()
         self._items: list[_Item] = []
+        self._by_line: dict[int, int] = {}
         self._by_vertex: dict[int, int] = {}
         self._front = 0
         self._decoders: dict[tuple[int, int], codecs.IncrementalDecoder] = {}
@@ -107,12 +108,11 @@ class Classic:
     def planned(self, graph: Graph, instructions: Sequence[tuple[int, str]]) -> None:
         """Number the steps, and tell the ones that take no time."""
         with self._lock:
-            lines: dict[int, int] = {}
             for number, text in instructions:
-                lines.setdefault(number, len(self._items))
+                self._by_line.setdefault(number, len(self._items))
                 self._items.append(_Item(text))
             for vertex in graph.vertices:
-                place = lines.get(vertex.line)
+                place = self._by_line.get(vertex.line)
                 if place is None:
                     continue
                 self._by_vertex[vertex.index] = place
@@ -122,7 +122,7 @@ class Classic:
                     self._items[place].waiting.add(vertex.index)
             for text in graph.warnings:
                 self._say(_warned(text))
-            self._open()
+            self._open(self._front)
             self._advance()
 
     def succeeded(self, outcome: Outcome) -> None:
@@ -141,7 +141,11 @@ class Classic:
     def failed(self, failure: Failure) -> None:
         """The last message of a build that failed."""
         with self._lock:
-            for item in self._items[self._front + 1 :]:
+            # What other steps said does not matter any more; what the failed one did tells why.
+            place = self._by_line.get(failure.line, self._front)
+            if place > self._front:
+                self._open(place)
+            for item in self._items:
                 item.held.clear()
             for message in self._kept:
                 self._outlet.send(message)
@@ -223,13 +227,13 @@ class Classic:
     def _advance(self) -> None:
         while self._front < len(self._items) and not self._items[self._front].waiting:
             self._front += 1
-            self._open()
+            self._open(self._front)
 
-    def _open(self) -> None:
-        if self._front >= len(self._items):
+    def _open(self, place: int) -> None:
+        if place >= len(self._items):
             return
-        item = self._items[self._front]
-        self._say(f"Step {self._front + 1}/{len(self._items)} : {item.text}\n")
+        item = self._items[place]
+        self._say(f"Step {place + 1}/{len(self._items)} : {item.text}\n")
         if item.note:
             self._say(item.note)
         self._release(item)

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import msgspec
+import pytest
 
 from carboy.build.executor import StepFailed
 from carboy.build.graph import Context, Files, FileSource, Graph, Scratch, Vertex
@@ -82,6 +83,33 @@ def test_steps_are_told_in_the_order_of_the_file() -> None:
         "Successfully built 121212121212\nSuccessfully tagged a:1\n"
     )
     assert {"aux": {"ID": ID}} in wire.messages
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_what_a_failed_step_said_is_told_though_others_stand_before_it(quiet: bool) -> None:
+    wire = Wire()
+    classic = Classic(wire.outlet, quiet=quiet)
+    plan = side_by_side()
+    classic.planned(plan, [(1, "FROM base"), (2, "RUN one"), (3, "RUN two"), (4, "RUN three")])
+    for vertex in plan.vertices[1:]:
+        classic.output(vertex, 2, vertex.name.encode() + b" said\n")
+    classic.finished(plan.vertices[2], "it broke")
+    classic.finished(plan.vertices[1], "cancelled")
+    classic.failed(failure_of(StepError(plan.vertices[2], StepFailed("it broke", 4)), "a\nb\nc\n"))
+    assert wire.text.endswith("Step 2/4 : RUN one\none said\nStep 3/4 : RUN two\ntwo said\n")
+    assert wire.messages[-1]["error"] == "it broke"
+
+
+def side_by_side() -> Graph:
+    """Three steps that need nothing of each other, on the lines 2, 3 and 4."""
+    base = Vertex(index=0, operation=image(), name="FROM", line=1)
+    steps = [
+        Vertex(
+            index=number, operation=run(number, name, 0).operation, inputs=(0,), name=name, line=number + 1
+        )
+        for number, name in enumerate(("one", "two", "three"), 1)
+    ]
+    return Graph(vertices=(base, *steps), targets=(target(2),))
 
 
 def test_letters_that_come_in_pieces_stay_whole() -> None:
