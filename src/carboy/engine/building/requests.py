@@ -25,9 +25,10 @@ from carboy.formats.dockerapi.build import BuildContext, BuildOptions, BuildOutp
 from carboy.formats.reference import Reference, parse
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
+LATEST = 253_402_300_799
+"""The last second of the year 9999: no later time can be written into an image."""
 _EPOCH = "SOURCE_DATE_EPOCH"
 _MOST_DESCRIPTORS = 256
-_LATEST = 253_402_300_799  # the last second of the year 9999
 _OUTPUTS = {
     "image": {"name", "push", "dest"},
     "local": set(),
@@ -225,6 +226,6 @@ def _epoch(query: BuildQuery, options: BuildOptions) -> int | None:
 
 
 def _moment(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= 12 and int(text) <= _LATEST):
+    if not (text.isascii() and text.isdecimal() and len(text) <= 12 and int(text) <= LATEST):
         raise InvalidArgument(f"invalid {_EPOCH} {text[:40]!r}: it must be a number of seconds since 1970")
     return int(text)

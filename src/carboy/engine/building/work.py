@@ -37,6 +37,7 @@ from carboy.build.sources.reading import read_dockerfile
 from carboy.digest import Digest
 from carboy.engine.building.cachelocations import CacheLocations
 from carboy.engine.building.messages import Narrator, Outcome
+from carboy.engine.building.requests import LATEST
 from carboy.engine.building.results import Finisher, Results
 from carboy.formats.dockerfile.stages import Document, Platforms, plan, read_document
 
@@ -96,8 +97,8 @@ class Work:
         self.text = data.decode("utf-8", "replace")
         if request.epoch is not None:
             self.epoch = request.epoch
-        elif main.commit_time is not None:
-            self.epoch = main.commit_time
+        elif main.commit_time is not None and main.commit_time <= LATEST:
+            self.epoch = main.commit_time  # a later one, which git allows, tells nothing
         document = read_document(data)
         self.parsed = True
         return document
