@@ -78,9 +78,16 @@ class Response:
         return self._raw.getheader(name) or ""
 
     def read(self, size: int, /) -> bytes:
-        """Up to so many bytes, nothing at the end; a transfer that ends early is an error."""
+        """So many bytes, fewer only at the end; a transfer that ends early is an error."""
+        data = bytearray()
+        while len(data) < size and (piece := self._piece(size - len(data))):
+            data += piece
+        return bytes(data)
+
+    def _piece(self, size: int) -> bytes:
+        """What has come: a server that drips would keep whoever waits for more past every limit."""
         with self._fetcher.failures(self.url):
-            data = self._raw.read(size)
+            data = self._raw.read1(size)
         self._fetcher.cancellation.check()
         self.received += len(data)
         if self.received > self._fetcher.limits.size:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -152,6 +154,31 @@ def test_silence_ends_after_a_time(server: WebServer) -> None:
         forever.set()
 
 
+def test_a_server_that_drips_is_left_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def speak() -> None:
+            stream, _ = listener.accept()
+            with stream, contextlib.suppress(OSError):
+                stream.recv(4096)
+                stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+                for _ in range(40):
+                    stream.sendall(b"x")
+                    time.sleep(0.05)
+
+        thread = threading.Thread(target=speak)
+        thread.start()
+        dripped = fetcher(limits=TransferLimits(total=0.2))
+        with (
+            dripped.open(f"http://127.0.0.1:{listener.getsockname()[1]}/a") as response,
+            pytest.raises(Unavailable, match="the transfer took longer than"),
+        ):
+            while response.read(1 << 20):
+                pass
+        assert response.received < 40
+        thread.join()
+
+
 def test_a_cancelled_build_ends_a_transfer_at_once(server: WebServer) -> None:
     forever, cancellation = threading.Event(), Cancellation()
     server.answers["/a"] = Reply(b"x", wait=forever)
@@ -166,8 +193,6 @@ def test_a_cancelled_build_ends_a_transfer_at_once(server: WebServer) -> None:
 
 
 def test_rubbish_is_no_answer(tmp_path: Path) -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def speak() -> None:
