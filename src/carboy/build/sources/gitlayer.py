@@ -10,7 +10,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from carboy.build.frontend.addresses import read_repository
 from carboy.build.sources import gitdirectory
@@ -104,8 +104,9 @@ def joined(parent: str, url: str) -> str:
         if "://" not in parent:
             head, colon, path = parent.partition(":")
             return f"{head}{colon}{posixpath.normpath(posixpath.join(path, url))}"
-        base = parent.rstrip("/") + "/"
-        return urljoin(base, url).rstrip("/")
+        parts = urlsplit(parent)  # urljoin knows only some schemes
+        path = posixpath.normpath(posixpath.join("/", parts.path, url))
+        return parts._replace(path=path, query="", fragment="").geturl()
     is_http = urlsplit(url).scheme in ("http", "https") if "://" in url else False
     if not is_http and read_repository(url) is None:
         raise InvalidArgument(f"a submodule has the address {shown(url)[:200]!r}: that is refused")

@@ -20,6 +20,7 @@ from carboy.build.progress import Cancellation, Console
 from carboy.build.request import BuildRequest, RemoteContext
 from carboy.build.session import EPOCH, Workshop
 from carboy.build.sources.contexts import ContextOpener
+from carboy.build.sources.gitlayer import joined
 from carboy.build.sources.http import Fetcher
 from carboy.build.sources.images import StoredBases
 from carboy.build.sources.reading import read_dockerfile
@@ -243,6 +244,23 @@ def test_submodules_come_with_it(place: Workplace) -> None:
         assert set(entries(place, below.layer)) == {"m", "m/.gitmodules", "m/file", "m/in", "m/in/deep", "x"}
         without = fetch(place, f"{server.url}/p.git", submodules=False)
         assert "libs/m/file" not in entries(place, without.layer)
+
+
+@pytest.mark.parametrize(
+    ("parent", "url", "address"),
+    [
+        ("https://h/a/b.git", "../c.git", "https://h/a/c.git"),
+        ("https://u:p@h:8443/a/b.git/", "./../../d/c.git/", "https://u:p@h:8443/d/c.git"),
+        ("ssh://git@h/a/b.git", "../c.git", "ssh://git@h/a/c.git"),
+        ("ssh://git@h:22/a/b.git", "./c.git", "ssh://git@h:22/a/b.git/c.git"),
+        ("git://h/a/b.git", "../../../../c.git", "git://h/c.git"),
+        ("git://h", "../c.git", "git://h/c.git"),
+        ("git@h:a/b.git", "../c.git", "git@h:a/c.git"),
+        ("git@h:a/b.git", "https://h/x.git", "https://h/x.git"),
+    ],
+)
+def test_relative_addresses_of_submodules(parent: str, url: str, address: str) -> None:
+    assert joined(parent, url) == address
 
 
 @pytest.mark.parametrize(
