@@ -103,6 +103,7 @@ class Remote:
         With a depth their own trees only.  Without wants every branch and tag, with all history.
         """
         taken = 0
+        self._bounded.in_pack = False  # it may be that a fetch before this one failed in its pack
 
         def write(data: bytes) -> int:
             nonlocal taken
@@ -172,10 +173,11 @@ class _NothingYet:
 class _Http(AbstractHttpGitClient):
     """Git over HTTP through our fetcher."""
 
-    def __init__(self, url: str, fetcher: Fetcher, authorization: str) -> None:
+    def __init__(self, url: str, fetcher: Fetcher, authorization: str, bounded: _Bounded) -> None:
         super().__init__(url, thin_packs=True, quiet=True)
         self._fetcher = fetcher
         self._authorization = authorization
+        self._bounded = bounded
         self._home = urlsplit(url)[:2]
 
     def _get_url(self, path: str | bytes) -> str:  # noqa: ARG002 - the address is the repository's
@@ -213,11 +215,11 @@ class _Http(AbstractHttpGitClient):
             response.close()
             raise
         is_pack = body is not None and b"command=ls-refs" not in body[:1024]
-        return answer, answer.pack if is_pack else answer.bounded
+        return answer, self._bounded.reader(answer.pack) if is_pack else answer.bounded
 
 
 class _Bounded:
-    """Counts what a server says before its pack: lists of refs are kept in memory."""
+    """Counts what a server says before its pack: that is kept in memory (refs, commits without parents)."""
 
     def __init__(self, where: str) -> None:
         self._where = where
@@ -263,7 +265,7 @@ class _Answer:
         return data
 
     def pack(self, size: int) -> bytes:
-        """Bytes of anything: packs are counted where they are written.  Fewer only at the end."""
+        """Bytes of an answer with a pack, which is counted elsewhere.  Fewer only at the end."""
         while len(self._buffer) < size and (piece := self._response.read(_PIECE)):
             self._buffer += piece
         data, self._buffer = self._buffer[:size], self._buffer[size:]
@@ -383,7 +385,7 @@ def _client(
     path = unquote(parts.path)
     if parts.scheme in ("http", "https"):
         bare = parts._replace(fragment="", query="").geturl()
-        return _Http(bare, fetcher, authorization), path.encode()
+        return _Http(bare, fetcher, authorization, bounded), path.encode()
     if parts.scheme == "git":
         return _Tcp(parts.hostname or "", parts.port, fetcher.cancellation, bounded), path.encode()
     if parts.scheme == "ssh":

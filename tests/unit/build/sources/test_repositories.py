@@ -19,6 +19,7 @@ from carboy.build.operations.git import GitStep
 from carboy.build.progress import Cancellation, Console
 from carboy.build.request import BuildRequest, RemoteContext
 from carboy.build.session import EPOCH, Workshop
+from carboy.build.sources import remotes
 from carboy.build.sources.contexts import ContextOpener
 from carboy.build.sources.gitlayer import joined
 from carboy.build.sources.http import Fetcher
@@ -614,6 +615,24 @@ def test_what_ssh_says_is_told_and_it_is_gone(
     with pytest.raises(CarboyError, match="enough"):
         over_ssh.fetch(Wanted(url="git@host.test:p.git"), told=lambda *_: None)
     timer.join()
+
+
+def test_endless_talk_before_a_pack_is_refused(place: Workplace) -> None:
+    from support.webserver import Reply, WebServer
+
+    tip = b"a" * 40
+    refs = tip + b" HEAD\0shallow side-band-64k ofs-delta symref=HEAD:refs/heads/main\n"
+    advertised = b"001e# service=git-upload-pack\n0000" + b"%04x" % (len(refs) + 4) + refs + b"0000"
+    shallow = b"0035shallow " + tip + b"\n"
+    with WebServer() as server:
+        for name, kind, body in (
+            ("info/refs", "advertisement", advertised),
+            ("git-upload-pack", "result", shallow * (1 + remotes.REFS_LIMIT // len(shallow))),
+        ):
+            headers = {"Content-Type": f"application/x-git-upload-pack-{kind}"}
+            server.answers[f"/p.git/{name}"] = Reply(body, headers=headers)
+        with pytest.raises(InvalidArgument, match="is larger than"):
+            fetch(place, f"{server.url}/p.git", tip.decode())
 
 
 @pytest.mark.parametrize("protocol", ["git", "http"])
