@@ -2,6 +2,9 @@
 
 Regular files are 0644 or 0755, links are links, everything is root's and has one time.  Names are refused
 where they are parsed (`formats/gitobjects.py`).  Submodules come below their path, as trees of their own.
+
+A tree may name another one any number of times, and that one a third: a few objects make any number of files.
+`Bounds` counts what comes of them, whoever walks over them.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from carboy.build.frontend.addresses import read_repository
@@ -19,6 +22,7 @@ from carboy.build.sources.gitdirectory import GitDirectory
 from carboy.build.sources.layerwriting import Batch, make_layer
 from carboy.digest import Digest
 from carboy.errors import Corrupt, InvalidArgument, NotFound
+from carboy.formats.compression import DecompressionLimits
 from carboy.formats.gitobjects import DIRECTORY, EXECUTABLE, LINK, SUBMODULE, Commit, TreeEntry, parse_tree
 from carboy.formats.gitpack import BLOB, TREE, Pack
 from carboy.formats.tar import DIRECTORY as TAR_DIRECTORY
@@ -34,7 +38,67 @@ _MODULES = b".gitmodules"
 _SECTION = re.compile(r'\[submodule "(.*)"\]\s*(?:[#;].*)?')
 _VALUE = re.compile(r"([A-Za-z][A-Za-z0-9-]*)\s*=\s*(.*)")
 
-__all__ = ["GitDirectory", "Part", "Submodule", "below", "joined", "submodules", "write_layer"]
+__all__ = [
+    "Bounds",
+    "GitDirectory",
+    "LayerLimits",
+    "Part",
+    "Submodule",
+    "below",
+    "joined",
+    "submodules",
+    "write_layer",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerLimits:
+    """How much may come of a repository, with its submodules."""
+
+    entries: int = 2_000_000
+    names: int = 256 << 20
+    """Bytes of all paths."""
+    ratio: int = DecompressionLimits().ratio
+    """Bytes of the layer to those that the servers sent."""
+    slack: int = 1 << 30
+    """Bytes of a layer that are allowed whatever the ratio."""
+
+
+class Bounds:
+    """Counts against the limits, and asks whether to stop."""
+
+    def __init__(self, check: Callable[[], None], limits: LayerLimits, *, received: int = 0) -> None:
+        self.check = check
+        self._limits = limits
+        self._received = received
+        self._entries = 0
+        self._names = 0
+        self._written = 0
+
+    def entries(self, entries: Iterable[TreeEntry]) -> Iterator[TreeEntry]:
+        """The same, until they are too many."""
+        for entry in entries:
+            if not self._entries % 64:
+                self.check()
+            self._entries += 1
+            if self._entries > self._limits.entries:
+                raise Corrupt(f"git: the repository comes to more than {self._limits.entries} files")
+            yield entry
+
+    def name(self, path: bytes) -> None:
+        """One more path."""
+        self._names += len(path)
+        if self._names > self._limits.names:
+            raise Corrupt(f"git: the paths of the repository come to more than {self._limits.names} bytes")
+
+    def write(self, size: int) -> None:
+        """So many bytes more are about to be written."""
+        self.check()
+        self._written += size
+        if self._written > max(self._limits.slack, self._limits.ratio * self._received):
+            raise Corrupt(
+                f"git: a repository of {self._received} bytes becomes {self._written}: that is refused"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +109,8 @@ class Part:
     id: str
     """The commit's."""
     commit: Commit
+    received: int
+    """Bytes that the server sent for it."""
     tree: bytes = b""
     """Empty: the commit's own."""
     path: bytes = b""
@@ -80,12 +146,18 @@ def below(part: Part, subdir: str) -> Part:
         if entry.mode != DIRECTORY:
             raise InvalidArgument(f"the subdirectory {done} of the repository is no directory")
         tree = entry.id
-    return Part(part.pack, part.id, part.commit, tree)
+    return replace(part, tree=tree)
 
 
-def submodules(part: Part) -> Iterator[Submodule]:
-    """The submodules of a whole tree, with their addresses out of .gitmodules."""
-    links = [(path, entry) for path, entry in _walk(part.pack, part.root) if entry.mode == SUBMODULE]
+def submodules(part: Part, subdir: bytes, bounds: Bounds) -> Iterator[Submodule]:
+    """The submodules below a directory (empty: all), with their addresses out of .gitmodules."""
+    inside = subdir + b"/" if subdir else b""
+    links = []
+    for path, entry in _walk(part.pack, part.root, bounds):
+        if entry.mode == SUBMODULE and path.startswith(inside):
+            links.append((path, entry))
+            if len(links) > MOST_SUBMODULES:
+                raise InvalidArgument(f"git: the repository has more than {MOST_SUBMODULES} submodules")
     if not links:
         return
     known = _modules(part)
@@ -120,57 +192,61 @@ def write_layer(
     mtime: int,
     directory: GitDirectory | None,
     check: Callable[[], None],
+    limits: LayerLimits,
 ) -> Digest:
     """Write all parts, the first one at the root."""
+    received = sum(part.received for part in parts)
 
     def write(batch: Batch) -> None:
         if directory is not None:
-            main = parts[0]
-            for member, pieces in gitdirectory.members(
-                directory, main.pack, main.root, _walk(main.pack, main.root)
-            ):
-                _member(batch, member, pieces, mtime)
+            main, bounds = parts[0], Bounds(check, limits, received=received)
+            entries = _walk(main.pack, main.root, bounds)
+            for member, pieces in gitdirectory.members(directory, main.pack, main.root, entries):
+                _member(batch, member, pieces, mtime, bounds)
+        bounds = Bounds(check, limits, received=received)
         for part in parts:
-            _write_part(batch, part, mtime, check)
+            _write_part(batch, part, mtime, bounds)
         batch.write(END)
 
     return make_layer(layers, write).diff_id
 
 
-def _write_part(batch: Batch, part: Part, mtime: int, check: Callable[[], None]) -> None:
+def _write_part(batch: Batch, part: Part, mtime: int, bounds: Bounds) -> None:
     pack = part.pack
     prefix = part.path + b"/" if part.path else b""
-    for number, (path, entry) in enumerate(_walk(pack, part.root)):
-        if not number % 64:
-            check()
+    for path, entry in _walk(pack, part.root, bounds):
         name = prefix + path
         if entry.mode in (DIRECTORY, SUBMODULE):
-            batch.write(encode(TarEntry(name, TAR_DIRECTORY, mode=0o755, mtime=mtime)))
+            _member(batch, TarEntry(name, TAR_DIRECTORY, mode=0o755), (), mtime, bounds)
         elif entry.mode == LINK:
             target = pack.read(entry.id, BLOB)
             if not target or b"\0" in target or len(target) > _LINK_MAX:
                 raise Corrupt(f"git: the link {name[:200]!r} of the repository leads to no possible path")
-            batch.write(encode(TarEntry(name, SYMLINK, mode=0o777, mtime=mtime, link=target)))
+            _member(batch, TarEntry(name, SYMLINK, mode=0o777, link=target), (), mtime, bounds)
         else:
             found = pack.find(entry.id)
             if found.kind != BLOB:
                 raise Corrupt(f"git: {name[:200]!r} of the repository is no file's contents")
             mode = 0o755 if entry.mode == EXECUTABLE else 0o644
-            _member(batch, TarEntry(name, REGULAR, mode=mode, size=found.size), pack.pieces(entry.id), mtime)
+            file = TarEntry(name, REGULAR, mode=mode, size=found.size)
+            _member(batch, file, pack.pieces(entry.id), mtime, bounds)
 
 
-def _member(batch: Batch, member: TarEntry, pieces: Iterable[bytes], mtime: int) -> None:
+def _member(batch: Batch, member: TarEntry, pieces: Iterable[bytes], mtime: int, bounds: Bounds) -> None:
     member.mtime = mtime
-    batch.write(encode(member))
+    header = encode(member)
+    bounds.write(len(header) + member.size)
+    batch.write(header)
     if member.kind == REGULAR:
         for piece in pieces:
+            bounds.check()
             batch.write(piece)
         batch.write(padding(member.size))
 
 
-def _walk(pack: Pack, root: bytes) -> Iterator[tuple[bytes, TreeEntry]]:
+def _walk(pack: Pack, root: bytes, bounds: Bounds) -> Iterator[tuple[bytes, TreeEntry]]:
     """Everything in a tree, sorted by path; a directory before what is in it."""
-    waiting = [(b"", _sorted(pack, root))]
+    waiting = [(b"", _sorted(pack, root, bounds))]
     while waiting:
         prefix, entries = waiting[-1]
         entry = next(entries, None)
@@ -178,15 +254,17 @@ def _walk(pack: Pack, root: bytes) -> Iterator[tuple[bytes, TreeEntry]]:
             waiting.pop()
             continue
         path = prefix + entry.name
+        bounds.name(path)
         yield path, entry
         if entry.mode == DIRECTORY:
             if len(waiting) > _MAX_LEVELS or len(path) > _LINK_MAX:
                 raise Corrupt(f"git: the repository is too deep: {path[:200]!r}")
-            waiting.append((path + b"/", _sorted(pack, entry.id)))
+            waiting.append((path + b"/", _sorted(pack, entry.id, bounds)))
 
 
-def _sorted(pack: Pack, tree: bytes) -> Iterator[TreeEntry]:
-    return iter(sorted(parse_tree(pack.read(tree, TREE)), key=lambda entry: entry.name))
+def _sorted(pack: Pack, tree: bytes, bounds: Bounds) -> Iterator[TreeEntry]:
+    entries = bounds.entries(parse_tree(pack.read(tree, TREE)))
+    return iter(sorted(entries, key=lambda entry: entry.name))
 
 
 def _entry(pack: Pack, tree: bytes, name: bytes) -> TreeEntry | None:

@@ -21,7 +21,7 @@ from carboy.build.frontend.addresses import Repository
 from carboy.build.session import Workshop
 from carboy.build.sources import gitlayer
 from carboy.build.sources.addresses import checked_ref, checked_subdir, is_commit, may_abbreviate, shown
-from carboy.build.sources.gitlayer import Part
+from carboy.build.sources.gitlayer import Bounds, LayerLimits, Part
 from carboy.build.sources.http import Fetcher
 from carboy.build.sources.remotes import Remote
 from carboy.digest import Digest
@@ -100,7 +100,9 @@ class Repositories:
         *,
         agents: Mapping[str, str],
         secrets: Mapping[str, bytes] | None = None,
+        limits: LayerLimits | None = None,
     ) -> None:
+        self._limits = limits or LayerLimits()
         self._workshop = workshop
         self._fetcher = fetcher
         self._agents = agents
@@ -130,14 +132,20 @@ class Repositories:
             chosen = gitlayer.below(whole, subdir)
             parts = [chosen]
             if wanted.submodules:
-                parts += self._submodules(place, wanted.url, whole, subdir, told)
+                bounds = Bounds(self._check, self._limits)
+                parts += self._submodules(place, wanted.url, whole, subdir, bounds, told)
             time = whole.commit.time if mtime is None else mtime
             directory = None
             if wanted.keep_git_dir and not subdir:
                 directory = gitlayer.GitDirectory(resolved.commit, resolved.ref, shown(wanted.url))
             try:
                 layer = gitlayer.write_layer(
-                    parts, self._workshop.layers, mtime=time, directory=directory, check=self._check
+                    parts,
+                    self._workshop.layers,
+                    mtime=time,
+                    directory=directory,
+                    check=self._check,
+                    limits=self._limits,
                 )
             except OSError as error:
                 raise storage_error(error, "store a repository") from error
@@ -196,37 +204,42 @@ class Repositories:
         """A commit and its objects, in the workplace until that ends."""
         remote = self._remote(url, main=main)
         try:
-            pack = place.keep(place.pack(remote, [commit], 1, told))
+            opened = place.keep(place.pack(remote, [commit], 1, told))
         except (Corrupt, Unavailable) as error:
             # Servers may refuse commits that no ref names: all history holds it, if they have it.
             if not any(words in str(error) for words in _NOT_OURS):
                 raise
-            pack = place.keep(place.pack(remote, [], None, told))
-            if bytes.fromhex(commit) not in pack:
+            opened = place.keep(place.pack(remote, [], None, told))
+            if bytes.fromhex(commit) not in opened.pack:
                 raise NotFound(f"{remote.shown}: no commit {commit} there") from None
-        name = bytes.fromhex(commit)
+        pack, name = opened.pack, bytes.fromhex(commit)
         for _ in range(10):
             if pack.find(name).kind != TAG:
                 break
             name = parse_tag(pack.read(name, TAG))
-        return Part(pack, name.hex(), parse_commit(pack.read(name, COMMIT)))
+        return Part(pack, name.hex(), parse_commit(pack.read(name, COMMIT)), opened.size)
 
     def _submodules(
-        self, place: _Workplace, url: str, part: Part, subdir: str, told: Told, depth: int = 0
+        self,
+        place: _Workplace,
+        url: str,
+        part: Part,
+        subdir: str,
+        bounds: Bounds,
+        told: Told,
+        depth: int = 0,
     ) -> list[Part]:
         found = []
         inside = subdir.encode()
-        for module in gitlayer.submodules(part):
+        for module in gitlayer.submodules(part, inside, bounds):
             path = module.path
-            if inside and not path.startswith(inside + b"/"):
-                continue
             if depth >= gitlayer.MOST_DEPTH or len(place) >= gitlayer.MOST_SUBMODULES:
                 raise InvalidArgument(f"{shown(url)}: too many submodules, or too deep inside each other")
             address = gitlayer.joined(url, module.url)
             child = self._part(place, address, module.commit, told, main=False)
             inner = [
                 replace(one, path=path + b"/" + one.path)
-                for one in self._submodules(place, address, child, "", told, depth + 1)
+                for one in self._submodules(place, address, child, "", bounds, told, depth + 1)
             ]
             found += [replace(child, path=path), *inner]
         if inside:
@@ -287,10 +300,10 @@ class _Workplace:
         finally:
             os.close(descriptor)
 
-    def keep(self, opened: _OpenPack) -> Pack:
+    def keep(self, opened: _OpenPack) -> _OpenPack:
         """Close it with the workplace."""
         self._kept.append(opened)
-        return opened.pack
+        return opened
 
     def close(self) -> None:
         """Close all."""
@@ -304,6 +317,7 @@ class _OpenPack:
     def __init__(self, descriptor: int, check: Callable[[], None]) -> None:
         self._mapping = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
         self._view = memoryview(self._mapping)
+        self.size = len(self._view)
         try:
             self.pack = Pack(self._view, check=check)
         except BaseException:

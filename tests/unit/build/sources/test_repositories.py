@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from carboy.build.request import BuildRequest, RemoteContext
 from carboy.build.session import EPOCH, Workshop
 from carboy.build.sources import remotes
 from carboy.build.sources.contexts import ContextOpener
-from carboy.build.sources.gitlayer import joined
+from carboy.build.sources.gitlayer import LayerLimits, joined
 from carboy.build.sources.http import Fetcher
 from carboy.build.sources.images import StoredBases
 from carboy.build.sources.reading import read_dockerfile
@@ -344,6 +345,63 @@ def test_a_tree_of_great_depth_is_refused(place: Workplace) -> None:
     repository.commit_tree(tree)
     with GitServer({"p.git": repository}) as server, pytest.raises(Corrupt, match="too deep"):
         fetch(place, f"{server.url}/p.git")
+
+
+def bomb(repository: Repository, levels: int) -> bytes:
+    """A tree that comes to 10 ** levels files, with one object for each level."""
+    tree = repository.raw_tree([(b"f", 0o100644, repository.blob(b"x" * 1000))])
+    for _ in range(levels):
+        tree = repository.raw_tree([(b"%d" % number, 0o040000, tree) for number in range(10)])
+    return tree
+
+
+def bounded(place: Workplace, limits: LayerLimits, wanted: Wanted) -> Fetched:
+    fetcher = Fetcher(proxies={}, cancellation=Cancellation())
+    return Repositories(workshop(place), fetcher, agents={}, limits=limits).fetch(
+        wanted, told=lambda *_: None
+    )
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (LayerLimits(entries=1000), "more than 1000 files"),
+        (LayerLimits(names=1000), "more than 1000 bytes"),
+        (LayerLimits(slack=100_000, ratio=20), "a repository of [0-9]+ bytes becomes 10[0-9]+: that is"),
+    ],
+)
+@pytest.mark.parametrize("keep_git_dir", [False, True])
+def test_trees_that_name_one_tree_many_times_are_bounded(
+    place: Workplace, limits: LayerLimits, message: str, keep_git_dir: bool
+) -> None:
+    repository = Repository()
+    repository.commit_tree(bomb(repository, 3))
+    with GitServer({"p.git": repository}) as server:
+        wanted = Wanted(url=f"{server.url}/p.git", submodules=False, keep_git_dir=keep_git_dir)
+        with pytest.raises(Corrupt, match=message):
+            bounded(place, limits, wanted)
+        assert os.listdir(place.paths.ingest) == []
+        assert "1/2/3/f" in entries(place, bounded(place, LayerLimits(), wanted).layer)
+
+
+def test_looking_for_submodules_is_bounded(place: Workplace) -> None:
+    """They are looked for in all of a repository, even if only a directory is wanted."""
+    repository = Repository()
+    small = repository.raw_tree([(b"f", 0o100644, repository.blob(b""))])
+    repository.commit_tree(
+        repository.raw_tree([(b"large", 0o040000, bomb(repository, 3)), (b"small", 0o040000, small)])
+    )
+    modules = repository.raw_tree([(b"%d" % number, 0o160000, b"a" * 40) for number in range(201)])
+    repository.commit_tree(modules, branch="modules")
+    limits = LayerLimits(entries=1000)
+    with GitServer({"p.git": repository}) as server:
+        wanted = Wanted(url=f"{server.url}/p.git", ref="main", subdir="small")
+        with pytest.raises(Corrupt, match="more than 1000 files"):
+            bounded(place, limits, wanted)
+        alone = bounded(place, limits, replace(wanted, submodules=False))
+        assert list(entries(place, alone.layer)) == ["f"]
+        with pytest.raises(InvalidArgument, match="more than 200 submodules"):
+            fetch(place, f"{server.url}/p.git", "modules")
 
 
 def test_modes_that_git_does_not_have_are_refused(place: Workplace) -> None:
