@@ -1,8 +1,9 @@
 """Archives as contexts: a tar becomes a layer as it is, indexed and not unpacked.
 
 What the archive says of owners and times does not matter: COPY gives its own.  Names are the layer store's
-business (`..` and the like are refused there); whiteouts, which would be taken for ones, are refused here.
-When .dockerignore keeps out something that the archive has, the layer is written again without it.
+business (`..` and the like are refused there); whiteouts, which would be taken for ones, are refused here,
+unless .dockerignore keeps them out: the lowest layer has nothing that they could remove.
+When it keeps out something that the archive has, the layer is written again without it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fcntl import F_GETFL, fcntl
+from typing import NoReturn
 
 from carboy.build.progress import Cancellation
 from carboy.build.sources.layerwriting import Batch, make_layer
@@ -38,6 +40,8 @@ class Archive:
 
     layer: Digest | None = None
     dockerfile: bytes | None = None
+    whiteout: bytes = b""
+    """A name in it that no file of a context may have, if there is one."""
 
 
 def take_archive(descriptor: int, layers: LayerStore, *, cancellation: Cancellation) -> Archive:
@@ -69,28 +73,41 @@ def _take(descriptor: int, layers: LayerStore, cancellation: Cancellation) -> Ar
         intake.fill(reader)
         members = _Members(intake.read_at, cancellation.check)
         layer = layers.commit(intake, members=members).diff_id
-    return Archive(layer=layer if members.count else None)
+    return Archive(layer=layer if members.count else None, whiteout=members.whiteout)
 
 
 class _Members:
-    """The members of an archive on its way in; refuses what no context may hold."""
+    """The members of an archive on its way in."""
 
     def __init__(self, read_at: ReadAt, check: Callable[[], None]) -> None:
         self._read_at = read_at
         self._check = check
         self.count = 0
+        self.whiteout = b""
 
     def __iter__(self) -> Iterator[TarEntry]:
         for entry in scan(self._read_at):
             self._check()
-            _refuse_whiteouts(entry)
             self.count += 1
+            if _is_whiteout(entry):
+                self.whiteout = entry.unsafe_path
+                if _is_whiteout(entry, above=True):
+                    _refuse(self.whiteout)  # no layer can hold it, not even one that is written again
             yield entry
 
 
-def without_ignored(layer: Digest, layers: LayerStore, ignore: Ignore | None) -> Digest:
-    """The layer, or another one that has nothing of what the patterns keep out."""
+def without_ignored(
+    layer: Digest,
+    layers: LayerStore,
+    ignore: Ignore | None,
+    *,
+    check: Callable[[], None],
+    whiteout: bytes = b"",
+) -> Digest:
+    """The layer, or another one that has nothing of what the patterns keep out; `whiteout`: an Archive's."""
     if ignore is None:
+        if whiteout:
+            _refuse(whiteout)
         return layer
     descriptor = layers.open_tar(layer)
     try:
@@ -98,9 +115,16 @@ def without_ignored(layer: Digest, layers: LayerStore, ignore: Ignore | None) ->
         def read_at(offset: int, size: int) -> bytes:
             return os.pread(descriptor, size, offset)
 
-        if not any(_excluded(entry, ignore) for entry in scan(read_at)):
+        def entries() -> Iterator[TarEntry]:
+            for entry in scan(read_at):
+                check()
+                yield entry
+
+        if not any(_excluded(entry, ignore) for entry in entries()):
+            if whiteout:
+                _refuse(whiteout)
             return layer
-        return make_layer(layers, lambda batch: _copy(batch, descriptor, read_at, ignore)).diff_id
+        return make_layer(layers, lambda batch: _copy(batch, descriptor, entries(), ignore)).diff_id
     finally:
         os.close(descriptor)
 
@@ -157,13 +181,19 @@ def _text(head: bytes, rest: Reader) -> bytes:
     return data
 
 
-def _refuse_whiteouts(entry: TarEntry) -> None:
-    path = entry.unsafe_path
-    if _WHITEOUT in path and any(part.startswith(_WHITEOUT) for part in path.split(b"/")):
-        raise Malformed(
-            f"the build context holds {path[:200]!r}: names that begin with .wh. mark removals in layers,"
-            " no file can have one"
-        )
+def _is_whiteout(entry: TarEntry, *, above: bool = False) -> bool:
+    """Whether a name in a path would mark a removal; above: one that has others below it."""
+    if _WHITEOUT not in entry.unsafe_path:
+        return False
+    parts = split_path(entry.unsafe_path)
+    return any(part.startswith(_WHITEOUT) for part in (parts[:-1] if above else parts))
+
+
+def _refuse(whiteout: bytes) -> NoReturn:
+    raise Malformed(
+        f"the build context holds {whiteout[:200]!r}: names that begin with .wh. mark removals in layers,"
+        " no file can have one (a .dockerignore may keep it out)"
+    )
 
 
 def _name(entry: TarEntry) -> bytes:
@@ -175,41 +205,43 @@ def _excluded(entry: TarEntry, ignore: Ignore) -> bool:
     return bool(path) and ignore.excludes(path, entry.kind == DIRECTORY)
 
 
-def _copy(batch: Batch, descriptor: int, read_at: Callable[[int, int], bytes], ignore: Ignore) -> None:
+@dataclass(slots=True)
+class _Gone:
+    """A file that does not stay, or a name of one; all of its names share it."""
+
+    original: TarEntry
+    heir: bytes = b""
+    """What later links lead to: the first one that stays, or the file that it was a name of."""
+
+
+def _copy(batch: Batch, descriptor: int, entries: Iterator[TarEntry], ignore: Ignore) -> None:
     """Write the members that stay; the first link to a file that does not stay becomes the file."""
-    gone: dict[bytes, TarEntry] = {}
-    moved: dict[bytes, bytes] = {}
-    for entry in scan(read_at):
+    gone: dict[bytes, _Gone] = {}
+    for entry in entries:
         name = _name(entry)
         if _excluded(entry, ignore):
             if entry.kind == REGULAR:
-                gone[name] = entry
+                gone[name] = _Gone(entry)
             elif entry.kind == HARDLINK:
                 target = b"/".join(split_path(entry.link))
-                if target in gone:
-                    gone[name] = gone[target]
-                else:
-                    moved[name] = target
+                gone[name] = gone.get(target) or _Gone(entry, target)
             continue
+        if _is_whiteout(entry):
+            _refuse(entry.unsafe_path)
         if entry.kind == HARDLINK:
-            entry = _relinked(entry, name, gone, moved)
+            entry = _relinked(entry, name, gone)
         _write(batch, descriptor, entry)
     batch.write(END)
 
 
-def _relinked(
-    entry: TarEntry, name: bytes, gone: dict[bytes, TarEntry], moved: dict[bytes, bytes]
-) -> TarEntry:
-    target = b"/".join(split_path(entry.link))
-    if target in moved:
-        return TarEntry(entry.unsafe_path, HARDLINK, mode=entry.mode, link=moved[target])
-    if target not in gone:
+def _relinked(entry: TarEntry, name: bytes, gone: dict[bytes, _Gone]) -> TarEntry:
+    found = gone.get(b"/".join(split_path(entry.link)))
+    if found is None:
         return entry
-    original = gone[target]
-    for other, same in list(gone.items()):
-        if same is original:
-            del gone[other]
-            moved[other] = name
+    if found.heir:
+        return TarEntry(entry.unsafe_path, HARDLINK, mode=entry.mode, link=found.heir)
+    found.heir = name
+    original = found.original
     return TarEntry(
         entry.unsafe_path,
         REGULAR,

@@ -114,7 +114,7 @@ class ContextOpener:
             return _nothing(record, dockerfile=archive.dockerfile)
         if archive.layer is None:
             return _nothing(record)
-        return self._layer(archive.layer, name, ignore, record)
+        return self._layer(archive.layer, name, ignore, record, whiteout=archive.whiteout)
 
     def _layer(
         self,
@@ -123,10 +123,13 @@ class ContextOpener:
         ignore: bytes | None,
         record: Mapping[str, str],
         commit_time: int | None = None,
+        whiteout: bytes = b"",
     ) -> OpenedContext:
         origin = Filesystem((layer,))
         patterns = self._patterns(origin, name, ignore)
-        kept = without_ignored(layer, self.workshop.layers, patterns)
+        kept = without_ignored(
+            layer, self.workshop.layers, patterns, check=self.cancellation.check, whiteout=whiteout
+        )
         return OpenedContext(
             Filesystem((kept,)), origin, commit_time=commit_time, record={**record, "layer": str(kept)}
         )
