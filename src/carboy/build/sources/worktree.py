@@ -17,7 +17,7 @@ import stat
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from carboy.errors import Corrupt, InvalidArgument
@@ -128,15 +128,47 @@ def _packed_ref(root: int, ref: str) -> bytes | None:
     return None
 
 
+class _Looking:
+    """Looks at files below a directory, through no link; the files of one directory mostly come together."""
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+        self._parent: bytes | None = None
+        self._descriptor = -1
+
+    def stat(self, path: bytes) -> os.stat_result:
+        """What a file looks like."""
+        parent, _, name = path.rpartition(b"/")
+        if parent != self._parent:
+            self.close()
+            self._descriptor = open_beneath(self._root, parent or b".", os.O_PATH | os.O_DIRECTORY)
+            self._parent = parent
+        return os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+
+    def close(self) -> None:
+        """Let go of the last directory."""
+        if self._parent is not None:
+            self._parent = None
+            os.close(self._descriptor)
+
+
 def _unchanged(root: int, files: list[KnownFile], index_written: int, memory: WorkTreeMemory | None) -> bool:
+    with closing(_Looking(root)) as looking:
+        return _same(root, looking, files, index_written, memory)
+
+
+def _same(
+    root: int, looking: _Looking, files: list[KnownFile], index_written: int, memory: WorkTreeMemory | None
+) -> bool:
     doubtful: list[KnownFile] = []
     looks = hashlib.sha256()
     size, newest = 0, 0
     for file in files:
-        seen = os.stat(file.path, dir_fd=root, follow_symlinks=False)
+        seen = looking.stat(file.path)
         if seen.st_size & 0xFFFFFFFF != file.size and file.size:
             return False
-        if _kind(seen.st_mode) != file.mode:
+        kind = _kind(seen.st_mode)
+        if not kind or kind != file.mode:
             return False
         if _remembered(seen, file) and seen.st_mtime_ns < index_written:
             continue
@@ -183,7 +215,7 @@ def _remembered(seen: os.stat_result, file: KnownFile) -> bool:
 
 
 def _kind(mode: int) -> int:
-    """A file's mode as git keeps it."""
+    """A file's mode as git keeps it; 0 for what git does not keep."""
     if stat.S_ISLNK(mode):
         return 0o120000
     if stat.S_ISREG(mode):

@@ -114,6 +114,15 @@ def test_a_change_makes_it_unclean(tree: Tree, change: str) -> None:
     assert tree.state() is None
 
 
+@pytest.mark.parametrize("directory", ["d", "d/y"])
+def test_a_directory_that_became_a_link_makes_it_unclean(tree: Tree, directory: str) -> None:
+    path = tree.path / directory
+    path.rename(tree.path / "real")
+    path.symlink_to(tree.path / "real")
+    assert tree.git("status", "--porcelain") != ""
+    assert tree.state() is None
+
+
 def test_touched_and_copied_trees_are_clean(tree: Tree, tmp_path: Path) -> None:
     for path in tree.path.glob("d/**/*"):
         os.utime(path, (1, 1))
