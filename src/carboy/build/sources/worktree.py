@@ -11,7 +11,6 @@ else; no configuration, hook or filter of the repository is obeyed.  What is not
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 import stat
 import time
@@ -19,6 +18,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from typing import overload
 
 from carboy.errors import Corrupt, InvalidArgument
 from carboy.formats import gitpack
@@ -281,23 +281,42 @@ def _in_pack(directory: int, pack_name: str, name: bytes, kind: int) -> bytes | 
         offset = find(name)
         if offset is None:
             return None
-        with _opened(directory, f"{pack_name}.pack") as pack, _mapped(pack) as data:
-            found, content = gitpack.read_one(data, offset, find, limit=_OBJECT_LIMIT)
+        with _opened(directory, f"{pack_name}.pack") as pack:
+            data = _PackBytes(pack)
+            found, content = gitpack.read_one(
+                data,  # type: ignore[arg-type]  # it asks for the length, for bytes and for slices
+                offset,
+                find,
+                limit=_OBJECT_LIMIT,
+            )
     return content if found == kind else None
 
 
-@contextmanager
-def _mapped(descriptor: int) -> Iterator[memoryview]:
-    mapping = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
-    view = memoryview(mapping)
-    try:
-        yield view
-    finally:
-        try:
-            view.release()
-            mapping.close()
-        except BufferError:
-            pass  # an error on its way up holds a piece of it: it is freed with that
+class _PackBytes:
+    """The bytes of a pack, read when they are asked for.
+
+    Never mapped: the pack is the client's, and to look at what it cuts off meanwhile would end the daemon.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._size = os.fstat(descriptor).st_size
+
+    def __len__(self) -> int:
+        return self._size
+
+    @overload
+    def __getitem__(self, place: int) -> int: ...
+    @overload
+    def __getitem__(self, place: slice) -> bytes: ...
+    def __getitem__(self, place: int | slice) -> int | bytes:
+        if isinstance(place, slice):
+            start, stop, _ = place.indices(self._size)
+            return os.pread(self._descriptor, max(0, stop - start), start)
+        data = os.pread(self._descriptor, 1, place)
+        if not data:
+            raise Corrupt("git: a pack ends too early")
+        return data[0]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -185,6 +186,30 @@ def test_wherever_git_keeps_it(tree: Tree, how: str) -> None:
     else:
         tree.git("update-index", "--index-version", "4")
     assert tree.state() == WorkTree(tree.git("rev-parse", "HEAD"), DATE)
+
+
+CUT = """
+import os, sys
+from carboy.build.sources import worktree
+
+def cut(*arguments, **more):
+    os.truncate(sys.argv[2], 0)
+    return read_one(*arguments, **more)
+
+read_one, worktree.gitpack.read_one = worktree.gitpack.read_one, cut
+assert worktree.clean_commit(os.open(sys.argv[1], os.O_RDONLY)) is None
+"""
+
+
+def test_a_pack_that_is_cut_while_it_is_read_is_no_trap(tree: Tree) -> None:
+    """In a process of its own: what is mapped and then cut off ends whoever looks at it."""
+    tree.git("gc", "-q")
+    [pack] = (tree.path / ".git/objects/pack").glob("*.pack")
+    pack.chmod(0o644)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", CUT, str(tree.path), str(pack)], env=environment)
+    assert done.returncode == 0
+    assert pack.stat().st_size == 0
 
 
 @pytest.mark.parametrize(
