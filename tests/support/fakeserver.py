@@ -15,6 +15,7 @@ class FakeServer:
         self.path = path
         self.replies: dict[str, bytes] = {}
         self.streams: dict[str, bytes] = {}
+        self.held: set[str] = set()
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(path)
@@ -28,8 +29,9 @@ class FakeServer:
         head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         self.replies[route] = head.encode() + body
 
-    def hijack(self, route: str, stream: bytes) -> None:
-        """Answer a route with 101 and then these bytes, then the end of the stream."""
+    def hijack(self, route: str, stream: bytes, *, held: bool = False) -> None:
+        """Answer a route with 101 and these bytes, then end the stream; held: when the client does."""
+        self.held |= {route} if held else set()
         self.replies[route] = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
         self.streams[route] = stream
 
@@ -44,6 +46,12 @@ class FakeServer:
             thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
+        try:
+            self._answer(connection)
+        except ConnectionResetError:
+            pass  # a client that was killed has not read everything
+
+    def _answer(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as file:
             while line := file.readline():
                 method, target, _version = line.decode().split(" ")
@@ -58,6 +66,8 @@ class FakeServer:
                 connection.sendall(self.replies.get(route, missing))
                 if route in self.streams:
                     connection.sendall(self.streams[route])
+                    if route in self.held:
+                        file.read()
                     return
 
     def close(self) -> None:

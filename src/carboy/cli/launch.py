@@ -150,6 +150,8 @@ def run_attached(
     detach_keys: str = "",
 ) -> int:
     """Attach, start, copy, wait; the program's exit code, 0 after detaching."""
+    from carboy.cli.signals import begun
+
     client = session.client
     path = f"/containers/{container}"
     # both requests are in flight before either answer is waited for: a round trip less
@@ -163,6 +165,7 @@ def run_attached(
         watcher = attached.make_watcher(proxy=proxy, tty=tty)
         on_signal = attached.signal_handler(session, container, terminal, proxy=proxy)
         client.call("POST", path + "/start")
+        begun()
         terminal.resize()
         ended = attached.run_streams(
             stream,

@@ -89,8 +89,9 @@ def run(arguments: list[str]) -> int:
         return _fail(f"{error}. {hint}" if error.exit_code else str(error), error.exit_code, debug=debug)
     except BrokenPipeError:
         return 141
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as end:
+        number: int = getattr(end, "number", _signal.SIGINT)  # see signals.Ended
+        return 128 + number
     except CarboyError as error:
         code = 125 if name == "run" else getattr(error, "exit_code", 1)
         return _fail(_worded(error), code, debug=debug)

@@ -35,7 +35,7 @@ carboy run -d --name web --memory 512m --cpus 1.5 myimage
 
 def main(session: Session, parsed: Parsed) -> int:
     """Create the container, start it, and stay until it ends (or not, with -d)."""
-    from carboy.cli.signals import Interrupted, raise_on_end
+    from carboy.cli.signals import Interrupted, begun, raise_on_end
 
     streams = launch.chosen_streams(parsed)
     tty = parsed.flag("tty")
@@ -46,6 +46,7 @@ def main(session: Session, parsed: Parsed) -> int:
         container = launch.create(session, parsed, streams)
         if not streams.any:
             session.client.call("POST", f"/containers/{container}/start")
+            begun()
             session.out(container)
             return 0
         return launch.run_attached(

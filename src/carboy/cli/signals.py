@@ -12,24 +12,41 @@ import os
 NOT_PROXIED = ("SIGCHLD", "SIGPIPE", "SIGWINCH", "SIGURG", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGCONT")
 _UNCATCHABLE = ("SIGKILL", "SIGSTOP")
 _FAULTS = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS", "SIGPROF", "SIGVTALRM")
+_ENDING = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
 
 
-class Interrupted(KeyboardInterrupt):
-    """A signal that should end the command arrived before the container ran."""
+class Ended(KeyboardInterrupt):
+    """A signal ends the command, once it has put in order what it changed."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
         self.number = number
 
 
+class Interrupted(Ended):
+    """It arrived before the container ran: what was begun is undone."""
+
+
 def raise_on_end() -> None:
     """Until the container runs, the signals that end a program undo what was begun."""
-    for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
-        _signal.signal(number, _raise)
+    for number in _ENDING:
+        if _signal.getsignal(number) != _signal.SIG_IGN:  # by nohup, or by a shell's `&`
+            _signal.signal(number, _undo)
 
 
-def _raise(number: int, _frame: object) -> None:
+def begun() -> None:
+    """The container runs: from now on a signal that nobody passes on ends this command alone."""
+    for number in _ENDING:
+        if _signal.getsignal(number) is _undo:
+            _signal.signal(number, _end)
+
+
+def _undo(number: int, _frame: object) -> None:
     raise Interrupted(number)
+
+
+def _end(number: int, _frame: object) -> None:
+    raise Ended(number)
 
 
 class Watcher:
@@ -43,11 +60,6 @@ class Watcher:
             for name in names():
                 if name not in NOT_PROXIED + _UNCATCHABLE + _FAULTS:
                     _signal.signal(getattr(_signal, name), _ignore)
-        else:
-            for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
-                _signal.signal(
-                    number, _signal.SIG_DFL if number != _signal.SIGINT else _signal.default_int_handler
-                )
         if window:
             _signal.signal(_signal.SIGWINCH, _ignore)
 

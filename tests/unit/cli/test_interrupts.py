@@ -1,4 +1,4 @@
-"""ctrl-C at awkward moments: never lost, never a traceback."""
+"""Signals at awkward moments: never lost, never a traceback, and nothing is undone that should stay."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from support.fakeserver import FakeServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 REPOSITORY = Path(__file__).parents[3]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
@@ -82,3 +89,59 @@ def test_before_a_command_begins_an_interrupt_ends_the_process(ignored: bool, co
     )
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[FakeServer]:
+    """A daemon whose containers say `up` and run on."""
+    server = FakeServer(str(tmp_path / "s"))
+    server.json("POST /containers/create", {"Id": "c1"}, 201)
+    server.json("DELETE /containers/c1", {})
+    server.hijack("POST /containers/c1/attach", b"\1\0\0\0\0\0\0\3up\n", held=True)
+    server.replies["POST /containers/c1/wait"] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    server.replies["POST /containers/c1/start"] = b"HTTP/1.1 204 No Content\r\n\r\n"
+    yield server
+    server.close()
+
+
+def command(server: FakeServer, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, str(REPOSITORY / "bin" / "carboy"), "-H", "unix://" + server.path, *arguments],
+        env={**ENVIRONMENT, "DOCKER_CONFIG": server.path + ".settings", "TERM": "xterm"},
+        **options,
+    )
+
+
+def discarded(server: FakeServer) -> bool:
+    return any(request[0].startswith("DELETE") for request in server.requests)
+
+
+def until_asked(server: FakeServer, route: str) -> None:
+    end = time.monotonic() + 40
+    while not any(request[0].startswith(route) for request in server.requests):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_is_not_passed_on_ends_only_the_client(server: FakeServer, number: int) -> None:
+    """--sig-proxy=false: what runs is not removed."""
+    with command(server, "run", "--rm", "--sig-proxy=false", "x", stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        process.send_signal(number)
+        assert process.wait(40) == 128 + number
+    assert not discarded(server)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("flag", "asked"), [("--rm", "attach"), ("--sig-proxy=false", "start"), ("-t", "start"), ("-d", "start")]
+)
+def test_what_has_not_been_started_is_removed(server: FakeServer, number: int, flag: str, asked: str) -> None:
+    server.replies["POST /containers/c1/" + asked] = b""  # it takes its time
+    with command(server, "run", flag, "x") as process:
+        until_asked(server, "POST /containers/c1/" + asked)
+        process.send_signal(number)
+        assert process.wait(40) == 128 + number
+    assert discarded(server)
