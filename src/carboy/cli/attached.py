@@ -53,8 +53,10 @@ class Terminal:
         self._raw: RawTerminal | None = None
         self._tty = tty
         if tty and stdin and os.isatty(0):
+            from carboy.cli.signals import restore_first
             from carboy.cli.terminal import RawTerminal
 
+            restore_first()
             self._raw = RawTerminal(0)
 
     def resize(self) -> None:

@@ -17,6 +17,7 @@ import time
 from carboy.cli import paint, terminal
 from carboy.cli.buildshow import Display, shown, without_colours
 from carboy.cli.session import write_all
+from carboy.cli.signals import restore_first
 from carboy.cli.table import cut
 from carboy.cli.table import width as columns
 
@@ -43,9 +44,11 @@ class Screen(Display):
         self._began = time.monotonic()
         self._drawn = 0.0
         self._height = 0
+        self._hidden = False
         self._ended: list[str] = []
         self._colours = paint.wanted(2)
         self._clocks: dict[int, float] = {}
+        restore_first()
 
     def tick(self) -> None:
         """Draw, if it is time to."""
@@ -90,9 +93,6 @@ class Screen(Display):
     def close(self) -> None:
         """Draw for the last time; nothing runs any more."""
         self._draw(time.monotonic(), running=False)
-        if self._height:
-            write_all(2, _SHOW.encode())
-            self._height = 0
 
     def _end(self, step: Step, right: str, colour: str, mark: str) -> None:
         self._clocks.pop(step.number, None)
@@ -105,11 +105,13 @@ class Screen(Display):
         rows = self._running(now) if running else []
         above = f"\x1b[{self._height}A\r" if self._height else ""
         body = "".join(line + _REST + "\n" for line in (*self._ended, *rows))
-        hide = _HIDE if rows and not self._height else _SHOW if not rows and self._height else ""
-        if body or above:
-            write_all(2, (hide + above + body + _CLEAR).encode("utf-8", "replace"))
+        hide = _HIDE if rows and not self._hidden else _SHOW if not rows and self._hidden else ""
+        self._hidden = self._hidden or bool(rows)  # a signal may come as soon as it is
+        if hide or body or above:
+            _write(hide + above + body + _CLEAR)
         self._ended.clear()
         self._height = len(rows)
+        self._hidden = bool(rows)
 
     def _running(self, now: float) -> list[str]:
         height, width = self.size()
@@ -137,6 +139,13 @@ class Screen(Display):
 
     def _paint(self, text: str, colour: str) -> str:
         return paint.paint(text, colour) if colour and self._colours else text
+
+
+def _write(text: str) -> None:
+    try:
+        write_all(2, text.encode("utf-8", "replace"))
+    except OSError:
+        pass  # the terminal has hung up: its signal tells
 
 
 def _saying(step: Step, room: int) -> list[str]:

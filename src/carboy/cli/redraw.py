@@ -7,6 +7,7 @@ import os
 from carboy.cli import terminal
 from carboy.cli.printable import harmless
 from carboy.cli.session import write_all
+from carboy.cli.signals import restore_first
 from carboy.cli.stats import Paper
 
 TYPE_CHECKING = False
@@ -26,6 +27,7 @@ class Screen(Paper):
         super().__init__(session, template)
         self._colours = "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
         self._drawn = False
+        restore_first()
 
     def draw(self, rows: list[dict[str, str]]) -> None:
         """Draw everything anew."""
@@ -43,7 +45,10 @@ class Screen(Paper):
     def close(self) -> None:
         """Show the cursor again, below what was drawn."""
         if self._drawn:
-            write_all(1, (_SHOW + "\n").encode())
+            try:
+                write_all(1, (_SHOW + "\n").encode())
+            except OSError:
+                pass  # it has hung up
 
     def _painted(self, line: str, index: int, rows: list[dict[str, str]]) -> str:
         if not self._colours or self.template not in ("", "table"):

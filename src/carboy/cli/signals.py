@@ -41,6 +41,13 @@ def begun() -> None:
             _signal.signal(number, _end)
 
 
+def restore_first() -> None:
+    """What ends a program at once raises instead, as ctrl-C does: a changed terminal is put in order."""
+    for number in _ENDING:
+        if _signal.getsignal(number) == _signal.SIG_DFL:
+            _signal.signal(number, _end)
+
+
 def _undo(number: int, _frame: object) -> None:
     raise Interrupted(number)
 

@@ -11,6 +11,7 @@ import select
 import time
 
 from carboy.cli import statsrows, table
+from carboy.cli.signals import Ended
 from carboy.client import document
 from carboy.client.transport import ServerError, checked
 from carboy.errors import CarboyError
@@ -224,6 +225,8 @@ def main(session: Session, parsed: Parsed) -> int:
         while board.open:
             screen.draw(board.rows())
             _take_round(board)
+    except Ended:
+        raise
     except KeyboardInterrupt:
         return 0
     finally:

@@ -38,7 +38,10 @@ class RawTerminal:
         """Put the terminal back as it was."""
         import termios
 
-        termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._saved)
+        try:
+            termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._saved)
+        except termios.error:
+            pass  # it has hung up
 
 
 def size(descriptor: int) -> tuple[int, int] | None:

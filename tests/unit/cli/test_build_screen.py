@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -187,3 +188,17 @@ def test_a_low_terminal_has_the_names_of_all_steps(
     last = lines[-11:]
     assert [number for number in range(3) if any(f"● RUN {number}" in line for line in last)] == [0, 1, 2]
     assert [line for line in last if len(line) == 1] == ["3", "4"] * 3
+
+
+def test_an_interruption_while_the_first_rows_are_written_leaves_no_hidden_cursor(
+    screen: buildscreen.Screen, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(descriptor: int, data: bytes) -> None:
+        os.write(descriptor, data)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(buildscreen, "write_all", interrupted)
+        screen.take(STARTED)
+    screen.close()
+    assert capfd.readouterr().err.rpartition("\x1b[?25")[2][:1] == "h"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,3 +150,88 @@ def test_what_has_not_been_started_is_removed(server: FakeServer, number: int, f
         process.send_signal(number)
         assert process.wait(40) == 128 + number
     assert discarded(server)
+
+
+@pytest.fixture
+def pseudo() -> Iterator[tuple[int, int]]:
+    """The two ends of a pseudo terminal: ours and the command's."""
+    ends = pty.openpty()
+    yield ends
+    for descriptor in ends:
+        os.close(descriptor)
+
+
+def read_until(descriptor: int, text: bytes) -> bytes:
+    seen = b""
+    while text not in seen:
+        assert select.select([descriptor], [], [], 40)[0], seen
+        seen += os.read(descriptor, 4096)
+    return seen
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "arguments", [("run", "-it", "x"), ("start", "-ai", "c1"), ("attach", "c1"), ("exec", "-it", "c1", "sh")]
+)
+def test_a_raw_terminal_is_restored_whatever_ends_the_command(
+    server: FakeServer, pseudo: tuple[int, int], number: int, arguments: tuple[str, ...]
+) -> None:
+    details = {"Id": "c1", "Config": {"Tty": True, "OpenStdin": True}, "State": {"Running": True}}
+    server.json("GET /containers/c1/json", details)
+    server.json("POST /containers/c1/exec", {"Id": "e1"}, 201)
+    for route in ("/exec/e1/start", "/containers/c1/attach"):
+        server.hijack("POST " + route, b"up\n", held=True)
+    ours, theirs = pseudo
+    before = termios.tcgetattr(theirs)
+    with command(server, *arguments, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        read_until(ours, b"up")
+        assert termios.tcgetattr(theirs) != before
+        process.send_signal(number)
+        assert process.wait(40) == 128 + number
+    assert termios.tcgetattr(theirs) == before
+    assert not discarded(server)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("arguments", [("stats", "c1"), ("build", "-")])
+def test_the_cursor_is_shown_again_whatever_ends_the_command(
+    server: FakeServer, pseudo: tuple[int, int], number: int, arguments: tuple[str, ...]
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    began = {"id": "carboy.trace", "aux": {"Kind": "started", "Vertex": 0, "Time": 0.1}}
+    for route, first in (("GET /containers/c1/stats", {"name": "/c1"}), ("POST /build", began)):
+        line = json.dumps(first).encode() + b"\n"
+        server.replies[route] = head + b"%x\r\n%s\r\n" % (len(line), line)
+    server.json("POST /build/begin", {"Id": "b1"})
+    ours, theirs = pseudo
+    termios.tcsetwinsize(theirs, (24, 80))
+    with command(server, *arguments, stdin=subprocess.PIPE, stdout=theirs, stderr=theirs) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"FROM scratch\n")
+        process.stdin.close()
+        assert b"\x1b[?25h" not in read_until(ours, b"\x1b[?25l")
+        process.send_signal(number)
+        seen = read_until(ours, b"\x1b[?25h")
+        assert process.wait(40) == (0 if (number, arguments[0]) == (signal.SIGINT, "stats") else 128 + number)
+    assert b"\x1b[?25l" not in seen.rpartition(b"\x1b[?25h")[2]
+
+
+def test_a_terminal_that_hung_up_is_no_error(server: FakeServer) -> None:
+    server.json("POST /containers/c1/exec", {"Id": "e1"}, 201)
+    server.hijack("POST /exec/e1/start", b"up\n", held=True)
+    ours, theirs = pty.openpty()
+    with command(
+        server,
+        *("exec", "-it", "c1", "sh"),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    ) as process:
+        os.close(theirs)
+        read_until(ours, b"up")
+        os.close(ours)
+        assert process.wait(40) == 128 + signal.SIGHUP
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
