@@ -57,9 +57,19 @@ class Connection:
         else:
             self.socket = _connect(address)
         self.rest = b""
+        self.refused = False  # the server takes no more: it has answered early, or is gone
 
     def fileno(self) -> int:
         return self.socket.fileno()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing has come after the last answer: the end is all that could."""
+        import select  # a command that asks once does without
+
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        return not self.rest and not poll.poll(0)
 
     def set_timeout(self, seconds: float) -> None:
         """Give up a read or write after this time (an OSError)."""
@@ -69,7 +79,7 @@ class Connection:
         try:
             self.socket.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # the server has answered early, or is gone: reading tells which
+            self.refused = True  # reading tells why
 
     def receive(self) -> bytes:
         if self.rest:
@@ -233,7 +243,7 @@ class Client:
         upload: Iterable[bytes] | None = None,
     ) -> Response:
         """Send a request and wait for the response's head; an error status is raised."""
-        connection = self._idle.pop() if self._idle else self.connect()
+        connection = self._ready()
         self.send(connection, method, path, query, body=body, headers=headers, upload=upload)
         response = connection.read_head(method)
         try:
@@ -293,7 +303,7 @@ class Client:
 
     def start_hijack(self, path: str, query: Query = (), body: JsonValue = None) -> Connection:
         """Ask for a raw stream; `finish_hijack` waits for the answer."""
-        connection = self._idle.pop() if self._idle else self.connect()
+        connection = self._ready()
         headers = (("Connection", "Upgrade"), ("Upgrade", "tcp"))
         self.send(connection, "POST", path, query, body=body, headers=headers)
         return connection
@@ -304,6 +314,15 @@ class Client:
             self._idle.append(response.connection)
         else:
             response.connection.close()
+
+    def _ready(self) -> Connection:
+        """A kept connection that the server has not closed meanwhile, or a new one."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.quiet:
+                return connection
+            connection.close()
+        return self.connect()
 
     def is_carboy(self) -> bool:
         """Whether the server says that it is Carboy."""
@@ -343,6 +362,8 @@ def _send_chunks(connection: Connection, upload: Iterable[bytes]) -> None:
     for piece in upload:
         if piece:
             connection.send(http.chunk(piece))
+        if connection.refused:
+            return  # however long the rest is, or endless
     connection.send(http.LAST_CHUNK)
 
 

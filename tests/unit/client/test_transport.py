@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import pytest
@@ -144,3 +146,37 @@ def test_patience_ends(tmp_path: Path) -> None:
     finally:
         client.close()
         listener.close()
+
+
+def test_a_kept_connection_that_the_server_closed_is_replaced(rig: Rig) -> None:
+    """After its 75 seconds, or with a daemon that began anew; a raw stream as well as a request."""
+    rig.server.replies["GET /a"] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+    rig.server.streams["GET /a"] = b""  # it closes after each answer
+    rig.server.hijack("POST /attach", b"")
+    for _ in range(2):
+        assert rig.client.get("/a") == {}
+        rig.server._threads[-1].join(40)
+    assert transport.finish_hijack(rig.client.start_hijack("/attach")).upgraded
+    assert len(rig.server.requests) == 3
+
+
+def test_an_upload_ends_when_the_server_refuses_it(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+
+        def refuse() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(b'HTTP/1.1 400 X\r\nContent-Length: 17\r\n\r\n{"message":"bad"}')
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        client = transport.Client(address.parse(f"unix://{tmp_path}/s"))
+        try:
+            with pytest.raises(transport.ServerError, match="bad"):
+                client.request("POST", "/import", upload=repeat(bytes(1 << 16)))
+        finally:
+            client.close()
+            thread.join(40)
