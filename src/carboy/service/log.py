@@ -122,12 +122,18 @@ class Bounded(logging.StreamHandler):  # type: ignore[type-arg]  # the stream is
     def emit(self, record: logging.LogRecord) -> None:
         """Write, then look at the length."""
         super().emit(record)
-        if os.fstat(2).st_size > LIMIT:
-            _rotate(self._path)
+        try:
+            if os.fstat(2).st_size > LIMIT:
+                _rotate(self._path)
+        except OSError:
+            self.handleError(record)
 
 
 def _rotate(path: str) -> None:
-    os.rename(path, f"{path}.1")
+    try:
+        os.rename(path, f"{path}.1")
+    except FileNotFoundError:
+        pass  # somebody has removed it: a new one is all that is missing
     fresh = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     for number in (1, 2):
         os.dup2(fresh, number)

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
 
 from carboy.service.log import JsonFormatter, TerminalFormatter, TextFormatter
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def record(text: str, *arguments: object, **extra: str) -> logging.LogRecord:
@@ -54,3 +63,35 @@ def test_the_container_of_a_message_is_a_field() -> None:
     line = JsonFormatter().format(record("restart of container %s: %s", "4f2e", "x"))
     assert json.loads(line)["container"] == "4f2e"
     assert "container" not in json.loads(JsonFormatter().format(record("no container %s")))
+
+
+LONG = """
+import logging, os, sys
+from carboy.service import log
+
+path, what = sys.argv[1:]
+log.LIMIT = 100
+log.start(level="info", form="text", debug=False, bounded=path)
+if what == "file":
+    os.unlink(path)
+elif what == "directory":
+    os.rename(os.path.dirname(path), os.path.dirname(path) + ".gone")
+logging.getLogger("carboy").info("x" * 200)
+logging.getLogger("carboy").info("afterwards")
+"""
+
+
+@pytest.mark.parametrize("removed", ["nothing", "file", "directory"])
+def test_a_log_that_is_long_or_gone_fails_nobody_who_logs(tmp_path: Path, removed: str) -> None:
+    path = tmp_path / "run" / "daemon.log"
+    path.parent.mkdir()
+    with open(path, "ab") as file:
+        command = [sys.executable, "-c", LONG, str(path), removed]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        subprocess.run(command, check=True, stdout=file, stderr=file, env=environment)
+    if removed == "directory":
+        assert "afterwards" in (tmp_path / "run.gone" / "daemon.log").read_text()
+        return
+    assert "afterwards" in path.read_text()
+    assert "xxx" not in path.read_text()
+    assert path.with_suffix(".log.1").exists() is (removed == "nothing")
