@@ -234,12 +234,12 @@ class Plain(Display):
         total = document.number(trace, "Total")
         if total and document.number(trace, "Current") >= total:
             self._head(step)
-            self._write(f"#{step.number} {step.doing}\n")
+            self._write(f"#{step.number} {_spared(step.doing)}\n")
 
     def finished(self, step: Step, error: str) -> None:
         """DONE and seconds, or ERROR and why."""
         self._head(step)
-        self._end(step, f"ERROR: {error}" if error else f"DONE {step.seconds:.1f}s")
+        self._end(step, f"ERROR: {_spared(error)}" if error else f"DONE {step.seconds:.1f}s")
 
     def canceled(self, step: Step) -> None:
         """CANCELED, as BuildKit says it."""
@@ -248,11 +248,11 @@ class Plain(Display):
 
     def warned(self, step: Step, text: str) -> None:
         """A line of its own."""
+        where = ""
         if step.number:
             self._head(step)
-            self._write(f"#{step.number} WARNING: {text}\n")
-        else:
-            self._write(f"WARNING: {text}\n")
+            where = f"#{step.number} "
+        self._write(f"{where}WARNING: {_spared(text)}\n")
 
     def _head(self, step: Step) -> None:
         if self._current is step:
@@ -273,29 +273,21 @@ class Plain(Display):
 def shown(line: bytes) -> str:
     """A line of a program's output: what it wrote last over itself, harmless on a terminal."""
     line = line.rstrip(b"\r")
-    text = line[line.rfind(b"\r") + 1 :].decode("utf-8", "replace")
-    if text.isprintable():
-        return text
-    if not os.isatty(2):
-        return text
-    return without_colours(text)
+    return _spared(line[line.rfind(b"\r") + 1 :].decode("utf-8", "replace"))
+
+
+def _spared(text: str) -> str:
+    """The text as it may be shown: a terminal is spared what would command it."""
+    return text if text.isprintable() or not os.isatty(2) else without_colours(text)
 
 
 def without_colours(text: str) -> str:
     """Escape sequences left out, other control characters marked."""
     from carboy.cli.printable import harmless
 
-    kept, rest = "", text
-    while True:
-        before, escape, rest = rest.partition("\x1b")
-        kept += before
-        if not escape:
-            return harmless(kept)
-        if rest[:1] == "[":
-            body = rest[1:].lstrip("0123456789;:?<=>")
-            rest = body[1:]
-        else:
-            rest = rest[1:]
+    kept, *escaped = text.split("\x1b")
+    rests = [one[1:].lstrip("0123456789;:?<=>")[1:] if one[:1] == "[" else one[1:] for one in escaped]
+    return harmless(kept + "".join(rests))
 
 
 def _progress(trace: Json) -> str:

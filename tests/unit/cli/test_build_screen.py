@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import os
+import pty
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -202,3 +204,51 @@ def test_an_interruption_while_the_first_rows_are_written_leaves_no_hidden_curso
         screen.take(STARTED)
     screen.close()
     assert capfd.readouterr().err.rpartition("\x1b[?25")[2][:1] == "h"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("a\x1b[31mb\x1b[0mc", "abc"),
+        ("\x1b[2J\x1b[?25lx", "x"),
+        ("\x1b]0;x\a", "0;x\N{REPLACEMENT CHARACTER}"),
+        ("\x1b\x1b[2Jx\x1b", "x"),
+        ("\x1b[\x1b[2Jx", "x"),
+    ],
+)
+def test_escape_sequences_are_left_out(text: str, left: str) -> None:
+    assert buildshow.without_colours(text) == left
+
+
+def test_a_text_of_nothing_but_escapes_takes_no_time() -> None:
+    began = time.process_time()
+    assert buildshow.without_colours("\x1ba" * 500_000) == ""
+    assert time.process_time() - began < 2
+
+
+def test_plain_progress_commands_no_terminal() -> None:
+    """Names of files in a context and words of a Dockerfile come back in warnings, errors and states."""
+    hostile = "a\x1b]0;x\a\x1b]52;c;aGk=\x1b\\b"
+    ours, theirs = pty.openpty()
+    kept = os.dup(2)
+    os.dup2(theirs, 2)
+    try:
+        plain = buildshow.Plain()
+        plain.take({"Kind": "vertices", "Vertices": [{"Index": 0, "Name": hostile}]})
+        plain.take({"Kind": "warning", "Text": hostile})
+        plain.take({"Kind": "started", "Vertex": 0, "Time": 0.0})
+        plain.take({"Kind": "warning", "Vertex": 0, "Text": hostile})
+        progress = {"Kind": "progress", "Vertex": 0, "Text": hostile, "Current": 2, "Total": 2}
+        plain.take(progress)
+        plain.take({"Kind": "finished", "Vertex": 0, "Time": 1.0, "Text": hostile})
+        plain.close()
+    finally:
+        os.dup2(kept, 2)
+        seen = b""
+        while not seen.endswith(b"\r\n\r\n"):  # a terminal hands over what it has, bit by bit
+            seen += os.read(ours, 1 << 16)
+        for descriptor in (ours, theirs, kept):
+            os.close(descriptor)
+    assert seen.count(b"aGk=") == 5
+    assert b"ERROR: a" in seen
+    assert not set(seen) & {0x1B, 0x07}
