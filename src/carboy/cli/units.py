@@ -6,6 +6,8 @@ from carboy.errors import InvalidArgument
 
 _SIZES = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _DURATIONS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_END = 1 << 63
+"""The API's integers end before it."""
 
 
 def parse_size(unsafe_text: str, what: str) -> int:
@@ -19,7 +21,10 @@ def parse_size(unsafe_text: str, what: str) -> int:
             break
     if unit not in _SIZES or not _is_decimal(digits):
         raise InvalidArgument(f"invalid {what} {unsafe_text!r}: write a number with b, k, m or g, as 512m")
-    return int(float(digits) * 1024 ** _SIZES[unit])
+    size = float(digits) * 1024 ** _SIZES[unit]
+    if size >= _END:
+        raise InvalidArgument(f"invalid {what} {unsafe_text[:80]!r}: it does not fit into 64 bits")
+    return int(size)
 
 
 def parse_duration(unsafe_text: str, what: str) -> int:
@@ -40,7 +45,7 @@ def parse_duration(unsafe_text: str, what: str) -> int:
         if valid:
             total += float(digits) * _DURATIONS[unit]
             rest = rest[len(unit) :]
-    if not valid:
+    if not valid or total >= _END:
         raise InvalidArgument(f"invalid {what} {unsafe_text!r}: write a duration as 300ms, 10s or 1h30m")
     return -round(total) if negative else round(total)
 
@@ -49,7 +54,10 @@ def parse_cpus(unsafe_text: str) -> int:
     """NanoCpus from `1.5`."""
     if not _is_decimal(unsafe_text):
         raise InvalidArgument(f"invalid --cpus {unsafe_text!r}: write a number as 1.5")
-    return round(float(unsafe_text) * 10**9)
+    count = float(unsafe_text) * 10**9
+    if count >= _END:
+        raise InvalidArgument(f"invalid --cpus {unsafe_text[:80]!r}: it does not fit into 64 bits")
+    return round(count)
 
 
 def parse_time(unsafe_text: str, now: float, what: str) -> str:
@@ -68,13 +76,13 @@ def _parse_date(text: str, what: str) -> str:
     from datetime import datetime  # costs 3 ms: only for absolute times
 
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        # without a zone: local time, as Docker
+        return f"{datetime.fromisoformat(text).timestamp():.9f}"
+    except (ValueError, OverflowError) as error:
         raise InvalidArgument(
             f'{what}: failed to parse value as time or duration: "{text}": '
             "write 2024-01-31T12:00:00Z, 42m or Unix seconds"
         ) from error
-    return f"{moment.timestamp():.9f}"  # without a zone: local time, as Docker
 
 
 def _is_decimal(text: str) -> bool:

@@ -52,6 +52,20 @@ def test_durations_and_times() -> None:
     assert units.parse_cpus("1.5") == 1_500_000_000
 
 
+@pytest.mark.parametrize("number", ["9" * 400, "9" * 20, "9" * 5000])
+def test_numbers_beyond_all_measure_are_refused(number: str) -> None:
+    with pytest.raises(InvalidArgument, match="64 bits"):
+        units.parse_size(number + "p", "--memory")
+    with pytest.raises(InvalidArgument, match="64 bits"):
+        units.parse_cpus(number)
+    with pytest.raises(InvalidArgument):
+        units.parse_duration(number + "h", "x")
+    with pytest.raises(InvalidArgument):
+        units.parse_time(number + "h", 0, "--since")
+    with pytest.raises(InvalidArgument):
+        units.parse_time("0001-01-01", 0, "--since")
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [

@@ -52,6 +52,8 @@ def parse_duration(unsafe_text: str) -> int:
         rest = after[len(unit) :]
     if not text:
         raise InvalidArgument("invalid duration: it is empty")
+    if total >= 1 << 63:  # as in Go; 292 years
+        raise InvalidArgument(f"invalid duration {unsafe_text[:80]!r}: it is too long")
     return -int(total) if unsafe_text.startswith("-") else int(total)
 
 
