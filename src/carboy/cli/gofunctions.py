@@ -66,6 +66,15 @@ def to_json(value: Value) -> str:
     return document.scalar(value)
 
 
+def call(name: str, method: Callable[[str], str], arguments: list[Value]) -> str:
+    """What a method with one argument answers; TypeError, in Go's words, when it is given another."""
+    if len(arguments) != 1:
+        raise TypeError(f"wrong number of args for {name}: want 1 got {len(arguments)}")
+    if not isinstance(arguments[0], str):
+        raise TypeError(f"wrong type for value; expected string; got {_type_name(arguments[0])}")
+    return method(arguments[0])
+
+
 def _index(value: Value, *keys: Value) -> Value:
     for key in keys:
         if isinstance(value, dict):

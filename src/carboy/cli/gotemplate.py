@@ -11,7 +11,7 @@ command line's budget has no room for its import.
 
 from __future__ import annotations
 
-from carboy.cli.gofunctions import FUNCTIONS, HEADER_FUNCTIONS, Nil, show, truth
+from carboy.cli.gofunctions import FUNCTIONS, HEADER_FUNCTIONS, Nil, call, show, truth
 from carboy.errors import InvalidArgument
 
 TYPE_CHECKING = False
@@ -465,7 +465,11 @@ class _Run:
                 target = self.value(terms[0][1], dot)
                 method = target.methods.get(terms[0][2]) if isinstance(target, Fields) else None
                 if method is not None:
-                    return method(*(self.value(term, dot) for term in terms[1:]), *piped)
+                    arguments = [*(self.value(term, dot) for term in terms[1:]), *piped]
+                    try:
+                        return call(terms[0][2], method, arguments)
+                    except TypeError as error:
+                        raise TemplateError(self.place(terms[0]) + str(error)) from error
             if len(terms) > 1 or piped:
                 raise TemplateError("can't give argument to non-function")
             return self.value(terms[0], dot)

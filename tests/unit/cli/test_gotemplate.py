@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from carboy.cli.gotemplate import Template, TemplateError
+from carboy.cli.gotemplate import Fields, Template, TemplateError
 from carboy.cli.optionalfields import typed
 
 DATA = {
@@ -93,6 +93,23 @@ def test_more_of_go(template: str, expected: str) -> None:
 def test_what_go_refuses_too(template: str) -> None:
     with pytest.raises(TemplateError):
         Template(template).render({})
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{.Label}}", ':1:2: executing "" at <.Label>: wrong number of args for Label: want 1 got 0'),
+        ('{{.Label "a" "b"}}', "want 1 got 2"),
+        ('{{"a" | .Label "b"}}', "want 1 got 2"),
+        ("{{.Label 1}}", "wrong type for value; expected string; got int"),
+    ],
+)
+def test_methods_take_what_they_take(template: str, said: str) -> None:
+    fields = Fields({"ID": "x"}, {"Label": str.upper})
+    assert Template('{{.Label "a"}}{{"b" | .Label}}').render(fields) == "AB"
+    with pytest.raises(TemplateError) as caught:
+        Template(template).render(fields)
+    assert said in str(caught.value)
 
 
 def test_templates_that_use_themselves_end() -> None:
