@@ -85,24 +85,32 @@ def create(session: Session, parsed: Parsed, streams: Streams) -> str:
     descriptor = _open_cidfile(cidfile) if cidfile else -1
     query = tuple((name, parsed.text(name)) for name in ("name", "platform") if parsed.text(name))
     try:
-        reply = session.client.post("/containers/create", query, body)
-    except ServerError as error:
+        reply = _create(session, query, body)
+        container = document.text(reply, "Id")
+        if descriptor >= 0:
+            os.write(descriptor, container.encode())
+    except BaseException:
+        if descriptor >= 0:
+            os.unlink(cidfile)  # it says nothing, and would stand in the way of the next run
+        raise
+    finally:
         if descriptor >= 0:
             os.close(descriptor)
-            os.unlink(cidfile)
+    for warning in document.strings(reply, "Warnings"):
+        session.warn("WARNING: " + warning)
+    return container
+
+
+def _create(session: Session, query: Query, body: Json) -> Json:
+    try:
+        return session.client.post("/containers/create", query, body)
+    except ServerError as error:
         if error.status == 404 and "no such image" in str(error).lower():
             raise NotFound(
-                f"no image {parsed.arguments[0]!r} here, and pulling comes in a later version: "
+                f"no image {body['Image']!r} here, and pulling comes in a later version: "
                 "see `carboy images`; `carboy load` and `carboy import` bring images in"
             ) from error
         raise
-    container = document.text(reply, "Id")
-    for warning in document.strings(reply, "Warnings"):
-        session.warn("WARNING: " + warning)
-    if descriptor >= 0:
-        os.write(descriptor, container.encode())
-        os.close(descriptor)
-    return container
 
 
 def _open_cidfile(path: str) -> int:

@@ -50,7 +50,8 @@ def main(session: Session, parsed: Parsed) -> int:
         return each(session, parsed.arguments, remove)
     code = 0
     for name in parsed.arguments:
-        code |= each(session, [name], remove_by_force, show=False)
-        if not code and name not in missing:
+        failed = each(session, [name], remove_by_force, show=False)
+        if not failed and name not in missing:
             session.out(name)
+        code |= failed
     return code

@@ -152,6 +152,16 @@ def test_what_has_not_been_started_is_removed(server: FakeServer, number: int, f
     assert discarded(server)
 
 
+def test_an_interrupted_create_leaves_no_cidfile(server: FakeServer, tmp_path: Path) -> None:
+    server.replies["POST /containers/create"] = b""  # it takes its time
+    with command(server, "run", "--cidfile", f"{tmp_path}/cid", "x") as process:
+        until_asked(server, "POST /containers/create")
+        assert (tmp_path / "cid").exists()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(40) == 130
+    assert not (tmp_path / "cid").exists()
+
+
 @pytest.fixture
 def pseudo() -> Iterator[tuple[int, int]]:
     """The two ends of a pseudo terminal: ours and the command's."""
