@@ -14,7 +14,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol, overload
 
 from carboy.errors import Corrupt
 
@@ -33,6 +33,8 @@ _PIECE = 1 << 20
 _SMALL = 4096
 _MEMORY = 32 << 20
 _MAX_CHAIN = 5000
+_CHAIN_LIMITS = 8
+"""How many times the limit of one object the deltas of a chain may have together."""
 _MAX_PASSES = 200
 
 
@@ -253,12 +255,23 @@ class Pack:
             self._held -= len(self._memory.popitem(last=False)[1][1])
 
 
+class PackData(Protocol):
+    """The bytes of a pack: in memory, or read when they are asked for."""
+
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, place: int, /) -> int: ...
+    @overload
+    def __getitem__(self, place: slice, /) -> bytes | memoryview: ...
+
+
 def read_one(
-    data: memoryview, offset: int, find: Callable[[bytes], int | None], *, limit: int = 16 << 20
+    data: PackData, offset: int, find: Callable[[bytes], int | None], *, limit: int = 16 << 20
 ) -> tuple[int, bytes]:
     """(kind, bytes) of the object at an offset of a pack that has an index; `find` asks that for a base."""
     end = len(data) - ID_SIZE
     deltas: list[bytes] = []
+    held = 0
     for _ in range(_MAX_CHAIN):
         if not _HEADER <= offset < end:
             raise Corrupt("git: an object lies outside its pack")
@@ -274,7 +287,8 @@ def read_one(
                 raise Corrupt("git: a delta's base is in no pack")
         elif kind not in NAMES:
             raise Corrupt(f"git: a pack holds an object of the unknown kind {kind}")
-        if size > limit:
+        held += size
+        if size > limit or held > _CHAIN_LIMITS * limit:
             raise Corrupt(f"git: an object has {size} bytes: more than is read at once")
         content = b"".join(_Inflating(data, position, size))
         if base is None:
@@ -342,7 +356,7 @@ def _copied(delta: bytes, position: int, command: int) -> tuple[int, int, int]:
 class _Inflating:
     """Pieces of one deflated object; `position` is behind it when all are taken."""
 
-    def __init__(self, data: memoryview, position: int, size: int) -> None:
+    def __init__(self, data: PackData, position: int, size: int) -> None:
         self._data = data
         self._size = size
         self.position = position
@@ -376,7 +390,7 @@ class _Inflating:
             step = min(step * 4, 1 << 18)
 
 
-def _object_header(data: memoryview, position: int, end: int) -> tuple[int, int, int]:
+def _object_header(data: PackData, position: int, end: int) -> tuple[int, int, int]:
     """(kind, size, where what follows begins)."""
     shift, size, kind = 4, 0, 0
     for place in range(position, min(position + 10, end)):
@@ -391,7 +405,7 @@ def _object_header(data: memoryview, position: int, end: int) -> tuple[int, int,
     raise Corrupt("git: the header of an object is damaged")
 
 
-def _offset_number(data: memoryview, position: int, end: int) -> tuple[int, int]:
+def _offset_number(data: PackData, position: int, end: int) -> tuple[int, int]:
     value = 0
     for place in range(position, min(position + 10, end)):
         byte = data[place]

@@ -229,3 +229,16 @@ def test_what_is_written_is_read_by_dulwich_and_by_us() -> None:
     assert find_in_pack(lambda place, count: index[place : place + count], len(index), bytes(20)) is None
     theirs.close()
     their_index.close()
+
+
+def test_the_deltas_of_a_chain_are_bounded_together() -> None:
+    """Each may be as long as an object, and there may be thousands."""
+    entries, starts = b"", []
+    for _ in range(20):  # each stands on the one before; the first one on itself is never reached
+        starts.append(12 + len(entries))
+        back = bytes([starts[-1] - starts[-2]]) if len(starts) > 1 else b"\1"
+        entries += header(6, 90) + back + zlib.compress(bytes(90))
+    body = b"PACK" + struct.pack(">II", 2, 20) + entries
+    pack = memoryview(body + hashlib.sha1(body).digest())
+    with pytest.raises(Corrupt, match="more than is read at once"):
+        read_one(pack, starts[-1], lambda _: None, limit=100)

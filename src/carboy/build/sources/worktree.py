@@ -282,13 +282,7 @@ def _in_pack(directory: int, pack_name: str, name: bytes, kind: int) -> bytes | 
         if offset is None:
             return None
         with _opened(directory, f"{pack_name}.pack") as pack:
-            data = _PackBytes(pack)
-            found, content = gitpack.read_one(
-                data,  # type: ignore[arg-type]  # it asks for the length, for bytes and for slices
-                offset,
-                find,
-                limit=_OBJECT_LIMIT,
-            )
+            found, content = gitpack.read_one(_PackBytes(pack), offset, find, limit=_OBJECT_LIMIT)
     return content if found == kind else None
 
 
