@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import json
 import os
 import stat
 import subprocess
@@ -17,7 +18,8 @@ from carboy.formats.spawner import StepError
 from carboy.runtime import spec
 from carboy.runtime.command.inside import parse_user
 from support.leftovers import mounts_of_the_machine
-from support.oci import Running, base_config, bind, mount, rootfs, run
+from support.oci import GROUP, Running, base_config, bind, mount, rootfs, run, use_user_namespace
+from support.ocicommand import Command
 
 __all__ = ["rootfs"]
 pytestmark = pytest.mark.needs_root
@@ -167,6 +169,73 @@ def test_cve_2025_31133_a_replaced_dev_null_masks_nothing_of_the_host(rootfs: Pa
     done = run(config)
     assert done.lines()[0] == "1:3"
     assert not any("core_pattern" in line for line in done.lines())
+
+
+def test_masks_do_not_hand_out_the_hosts_null_device(rootfs: Path) -> None:
+    """Container root is host root: through a writable mask, `chmod 000` would close /dev/null for everybody.
+
+    Here with the mode and the owner that it has anyway: nothing happens to the host when this fails.
+    """
+    masked = ("/proc/version", "/proc/cmdline", "/proc/interrupts")
+    change = "chmod 666 $f; chown 0:0 $f; chmod 666 /proc/self/fd/3 3<$f; cat $f; echo x > $f"
+    config = base_config(rootfs, "sh", "-c", f"for f in $0 $@; do {change}; done", *masked)
+    config["linux"]["maskedPaths"] = list(masked)
+    done = run(config)
+    assert (done.code, done.out) == (0, "")
+    assert done.err.count("Read-only file system") == 3 * len(masked) == len(done.err.splitlines())
+
+
+def host_nulls(pid: int) -> list[int]:
+    """Which of 0, 1 and 2 of that process are the host's null device, and may change its inode."""
+    null = os.stat("/dev/null")
+    paths = {number: f"/proc/{pid}/fd/{number}" for number in range(3)}
+    return [
+        number
+        for number, path in paths.items()
+        if os.path.samestat(os.stat(path), null) and not os.statvfs(path).f_flag & os.ST_RDONLY
+    ]
+
+
+@pytest.mark.parametrize("own", ["own", "user namespace"])
+def test_standard_input_is_not_the_hosts_null_device(rootfs: Path, own: str) -> None:
+    config = base_config(rootfs, "sh", "-c", "readlink /proc/self/fd/0; cat; echo; exec sleep 100")
+    if own == "user namespace":
+        use_user_namespace(config)
+        os.chmod(rootfs.parent, 0o755)
+    with Running(config, rootfs.parent) as running:
+        assert [running.read_line(), running.read_line()] == ["/dev/null", ""]
+        if own == "own":  # a user namespace has the host's node bound, and no rights over it
+            assert host_nulls(running.pid) == []
+            assert running.execute("stat", "-Lc", "%d", "/proc/self/fd/0", "/dev/null").lines()[0:2] == 2 * [
+                str(os.stat(f"/proc/{running.pid}/root/dev/null").st_dev)
+            ]
+        assert running.execute("readlink", "/proc/self/fd/0").out == "/dev/null\n"
+
+
+@pytest.mark.parametrize("instead", ["true", "echo > /dev/null", "mknod /dev/null c 1 5", "mkdir /dev/null"])
+def test_an_exec_without_the_containers_null_device_leaves_the_hosts(rootfs: Path, instead: str) -> None:
+    with Running(
+        base_config(rootfs, "sh", "-c", f"rm /dev/null; {instead}; echo ready; exec sleep 100"), rootfs.parent
+    ) as running:
+        assert running.read_line() == "ready"
+        done = running.execute("sh", "-c", "cat; chmod 666 /proc/self/fd/0; chown 0:0 /proc/self/fd/0")
+        assert (done.out, done.err.count("Read-only file system")) == ("", 2)
+
+
+def test_streams_that_are_inherited_are_not_the_hosts_null_device(rootfs: Path, tmp_path: Path) -> None:
+    """As carboy-runtime is called by engines: /dev/null as 0, 1 and 2."""
+    config = base_config(rootfs, "sh", "-c", "echo x >&2; exec sleep 100")
+    config["root"]["path"] = "rootfs"
+    config["linux"]["cgroupsPath"] = f"{GROUP}/inherited"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    command = Command(tmp_path)
+    try:
+        command.quiet("run", "--detach", "--bundle", str(tmp_path), "one")
+        assert host_nulls(command.state("one")["pid"]) == []
+        command.quiet("exec", "--detach", "--pid-file", str(tmp_path / "pid"), "one", "sleep", "100")
+        assert host_nulls(int((tmp_path / "pid").read_text())) == []
+    finally:
+        command.ok("delete", "--force", "one")
 
 
 def test_cve_2025_52565_the_console_is_the_terminal_of_its_own_devpts(rootfs: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from carboy.errors import InvalidArgument
 from carboy.linux import mount as m
@@ -29,6 +30,23 @@ def new_filesystem(kind: str, source: str, options: Options) -> int:
         return m.fsmount(context)
     finally:
         os.close(context)
+
+
+def null_device() -> int:
+    """A detached mount of the host's /dev/null, read-only: the device takes writes, its inode no chmod."""
+    fd = m.open_tree(m.AT_FDCWD, b"/dev/null", m.OPEN_TREE_CLONE)
+    if not is_null(fd):
+        os.close(fd)
+        raise InvalidArgument("/dev/null of the host is not the null device")
+    quiet = m.MOUNT_ATTR_RDONLY | m.MOUNT_ATTR_NOSUID | m.MOUNT_ATTR_NOEXEC
+    m.mount_setattr(fd, b"", m.AT_EMPTY_PATH, attr_set=quiet)
+    return fd
+
+
+def is_null(fd: int) -> bool:
+    """Whether the descriptor is of the null device, whatever its path (CVE-2025-31133)."""
+    found = os.fstat(fd)
+    return stat.S_ISCHR(found.st_mode) and found.st_rdev == os.makedev(1, 3)
 
 
 def set_attributes(fd: int, options: Options) -> None:

@@ -203,6 +203,7 @@ def _child(
     if target.cgroup is not None:
         with Failing("cgroup"):
             target.cgroup.enter()
+    _own_null(target, streams)
     with Failing("namespace"):
         _enter(target)
     identity.new_keyring(target.container_id)
@@ -223,6 +224,16 @@ def _child(
     if die_with_parent:
         process.set_pdeathsig(KILL)
     identity.run_program(one, preserve_fds=preserve_fds)
+
+
+def _own_null(target: Target | Created, streams: Streams) -> None:
+    try:
+        root = os.open(f"/proc/{target.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        root = -1  # it has just ended, or lets no ordinary user look
+    streams.own_null(root)
+    if root >= 0:
+        os.close(root)
 
 
 def _set_affinity(processors: list[int]) -> None:

@@ -42,10 +42,12 @@ def _create(plan: Plan, socket: Socket) -> None:
     os.setsid()
     if plan.prepare is not None:
         plan.prepare(plan, socket)
+    joined_root = bool(plan.spec.linux.namespaces.get("mount"))
+    if joined_root:
+        plan.streams.own_null(-1)
     _enter_namespaces(plan)
     sync.send(socket, {"op": "namespaces"})
     group = _Group(plan, socket)
-    joined_root = bool(plan.spec.linux.namespaces.get("mount"))
     builder = None if joined_root else _build_root(plan, group)
     group.enter()
     sync.send(socket, {"op": "built"})
@@ -132,6 +134,8 @@ def _finish_root(plan: Plan, builder: Builder | None) -> int:
     spec, master = plan.spec, -1
     uid = spec.process.user.uid if spec.process else 0
     if not plan.streams.terminal:
+        if builder is not None:
+            plan.streams.own_null(builder.root)
         plan.streams.take(uid)
     elif builder is None:
         raise StepError("Unsupported", "console", "no terminal in a mount namespace that is joined by path")

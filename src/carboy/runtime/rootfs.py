@@ -20,7 +20,7 @@ from carboy.linux import paths, terminal
 from carboy.linux.paths import create_file_in_root, make_directories_in_root, open_in_root
 from carboy.runtime import cgroups, cgroupview, mountoptions, nodes
 from carboy.runtime.copyup import copy_up
-from carboy.runtime.detached import new_filesystem, set_attributes
+from carboy.runtime.detached import new_filesystem, null_device, set_attributes
 from carboy.runtime.mountoptions import Options
 
 TYPE_CHECKING = False
@@ -327,30 +327,27 @@ class Builder:
                 os.close(place)
 
     def mask(self) -> None:
-        """`maskedPaths`: the host's /dev/null over files, an empty read-only tmpfs over directories."""
-        null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
-        found = os.fstat(null)
-        if not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(1, 3):
-            raise InvalidArgument("/dev/null of the host is not the null device")
-        empty = -1
+        """`maskedPaths`: the host's /dev/null over files, an empty tmpfs over directories; both read-only.
+
+        Else the container's root, who is the host's, could change mode and owner of the host's /dev/null.
+        """
+        covers: dict[bool, int] = {}
         for path in self.spec.linux.masked_paths:
             try:
                 place = open_in_root(self.root, path, os.O_PATH)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             try:
-                if not stat.S_ISDIR(os.fstat(place).st_mode):
-                    _cover(place, null)
-                elif empty < 0:
-                    empty = _empty_directory()
-                    m.attach(empty, place)
+                is_directory = stat.S_ISDIR(os.fstat(place).st_mode)
+                if is_directory in covers:
+                    _cover(place, covers[is_directory])
                 else:
-                    _cover(place, empty)
+                    covers[is_directory] = _empty_directory() if is_directory else null_device()
+                    m.attach(covers[is_directory], place)
             finally:
                 os.close(place)
-        os.close(null)
-        if empty >= 0:
-            os.close(empty)
+        for fd in covers.values():
+            os.close(fd)
 
     def pivot(self) -> None:
         """Make the new root the root of this namespace, and let go of the old one."""
@@ -378,7 +375,7 @@ def _empty_directory() -> int:
 
 
 def _cover(place: int, source: int) -> None:
-    """Attach a copy of `source`."""
+    """Attach a copy of `source`, with its attributes."""
     cover = m.open_tree(source, b"", m.OPEN_TREE_CLONE | m.AT_EMPTY_PATH)
     try:
         m.attach(cover, place)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
 
 from carboy.linux import terminal
+from carboy.linux.paths import open_in_root
+from carboy.runtime.detached import is_null, null_device
 
 PIPE_SIZE = 1 << 20
 
@@ -74,6 +77,24 @@ class Streams:
             if stat.S_ISFIFO(found.st_mode) and found.st_uid != uid:
                 _give(number, uid)
 
+    def own_null(self, root: int) -> None:
+        """In the child, while /proc is the host's: the null device is taken from the container at `root`.
+
+        With the host's as a descriptor, the container's root could change its mode and owner.
+        root: -1 when it is unknown.
+        """
+        if self.terminal:
+            return
+        for number in self.child or range(3):
+            if is_null(number):
+                access = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE
+                try:
+                    fd = _open_null(root, access)
+                except PermissionError:
+                    continue  # an ordinary user's container: it has no rights over the host's
+                os.dup2(fd, number, inheritable=number < 3)
+                os.close(fd)
+
     def take_terminal(self, master: int, slave: int, uid: int) -> None:
         """In the child: make the terminal the controlling one, and 0, 1 and 2; closes `slave`."""
         if self.rows:
@@ -83,6 +104,23 @@ class Streams:
         for number in range(3):
             os.dup2(slave, number, inheritable=True)
         os.close(slave)
+
+
+def _open_null(root: int, access: int) -> int:
+    """The container's null device; the host's, read-only, where the container has none (any more)."""
+    try:
+        return _reopen(open_in_root(root, "/dev/null", os.O_PATH), access)
+    except OSError:
+        return _reopen(null_device(), access)
+
+
+def _reopen(found: int, access: int) -> int:
+    try:
+        if not is_null(found):
+            raise OSError(errno.ENXIO, "is not the null device", "/dev/null")
+        return os.open(f"/proc/self/fd/{found}", access | os.O_CLOEXEC)
+    finally:
+        os.close(found)
 
 
 def _give(fd: int, uid: int) -> None:
