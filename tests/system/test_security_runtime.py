@@ -238,6 +238,25 @@ def test_streams_that_are_inherited_are_not_the_hosts_null_device(rootfs: Path, 
         command.ok("delete", "--force", "one")
 
 
+@pytest.mark.parametrize("init", [False, True])
+def test_hooks_of_the_image_have_no_more_rights_than_its_program(rootfs: Path, init: bool) -> None:
+    """startContainer hooks are files of the container's root: of a hostile image."""
+    show = "grep -E '^(Uid|Gid|Groups|Cap...|NoNewPrivs|Seccomp):' /proc/self/status; ulimit -n; pwd"
+    config = base_config(rootfs, "sh", "-c", show)
+    config["process"] |= {"user": {"uid": 1000, "gid": 1000, "additionalGids": [2000]}, "cwd": "/home/me"}
+    config["process"] |= {
+        "noNewPrivileges": True,
+        "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 99, "hard": 99}],
+    }
+    config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": []}
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", f"({show}) > /tmp/hook"], "env": ["PATH=/bin"]}
+    config["hooks"] = {"startContainer": [hook]}
+    (rootfs / "tmp").chmod(0o1777)
+    inside = run(config, init=init).out
+    assert "Seccomp:\t2" in inside
+    assert (rootfs / "tmp/hook").read_text() == inside
+
+
 def test_cve_2025_52565_the_console_is_the_terminal_of_its_own_devpts(rootfs: Path) -> None:
     (rootfs / "dev/pts").mkdir()
     config = base_config(rootfs, "true")

@@ -214,8 +214,6 @@ def _go(plan: Plan, socket: Socket) -> None:
     if spec.process is None or not spec.process.args:
         text = "config: process.args is empty: there is nothing to execute"
         raise StepError("InvalidArgument", "exec", text)
-    with Failing("hook"):
-        hooks.run(spec.hooks.get("startContainer", []), plan.state("created"))
     identity.reset_signals()
     with Failing("rlimits"):
         for warning in identity.set_rlimits(spec.process.rlimits, spec.explicit_limits):
@@ -228,4 +226,7 @@ def _go(plan: Plan, socket: Socket) -> None:
     if plan.reap:
         # PID 1 keeps the program's rights, no more: a program with CAP_SYS_PTRACE may take it over.
         reaper.split(terminal=plan.streams.terminal)
+    with Failing("hook"):
+        # With the program's rights: these hooks are found in the container's root, which may be hostile.
+        hooks.run(spec.hooks.get("startContainer", []), plan.state("created"))
     identity.run_program(spec.process, preserve_fds=plan.preserve_fds)

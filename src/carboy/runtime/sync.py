@@ -12,7 +12,7 @@ One SOCK_SEQPACKET pair per process; one JSON object per packet; both ends CLOEX
       prestart, createRuntime hooks
       ── proceed ───────────────────────────────────▶ pivots, masks, …
       ◀──────────────────────── created [+ console]   waits
-      start() ── start ─────────────────────────────▶ startContainer hooks, user, capabilities, seccomp
+      start() ── start ─────────────────────────────▶ user, capabilities, seccomp, startContainer hooks
       ◀───────────────────────── warning "…"          any number, before any packet
       ◀───────────────────────── end of file          the program was executed
       ◀───────────────────────── error {…}            instead of any of init's packets: it failed
