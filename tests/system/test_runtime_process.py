@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import resource
 from pathlib import Path
 
 import pytest
 
+from carboy.formats import seccomp as profiles
 from carboy.formats.spawner import StepError
+from carboy.runtime import seccomp
 from support.oci import CAPABILITIES, Config, Running, base_config, rootfs, run
 
 __all__ = ["rootfs"]
@@ -69,6 +73,30 @@ def test_the_seccomp_filter_holds_in_init_and_exec(rootfs: Path, no_new_privileg
         seen = Path(f"/proc/{running.pid}/status").read_text()
         assert "Seccomp:\t2" in seen
         assert "not supported" in running.execute("mkdir", "/x").err
+
+
+@pytest.mark.parametrize("init", [False, True])
+@pytest.mark.parametrize("no_new_privileges", [True, False])
+@pytest.mark.parametrize("missing", [{"close_range"}, set(seccomp.NEWER_CALLS)])
+def test_the_filter_need_not_allow_what_the_runtime_calls(
+    rootfs: Path, missing: set[str], no_new_privileges: bool, init: bool
+) -> None:
+    """A profile that allows what programs need; descriptors are ready for execve before it is loaded."""
+    text = (Path(profiles.__file__).parent / "seccomp_default.json").read_text()
+    wanted = profiles.resolve(
+        json.loads(text), capabilities=CAPABILITIES, machine=platform.machine(), kernel=(6, 1)
+    )
+    for rule in wanted["syscalls"]:
+        rule["names"] = [name for name in rule["names"] if name not in missing]
+    count = "ls -l /proc/self/fd | grep -c -- '->'"
+    config = base_config(rootfs, "sh", "-c", f"{count}; sleep 100")
+    config["process"]["noNewPrivileges"] = no_new_privileges
+    config["linux"]["seccomp"] = wanted
+    with Running(config, rootfs.parent, init=init) as running:
+        assert running.read_line() == "3"
+        assert running.execute("sh", "-c", count).out == "3\n"
+        if init:
+            assert sorted(os.listdir(f"/proc/{running.pid}/fd")) == ["0", "1", "2"]
 
 
 def test_limits_are_set_and_the_impossible_becomes_the_nearest(rootfs: Path) -> None:

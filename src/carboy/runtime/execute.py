@@ -220,10 +220,10 @@ def _child(
         identity.set_scheduling(one)
     if not one.args:
         raise InvalidArgument("process.args is empty")
-    identity.become(one, filter_, last_capability=last)
+    identity.become(one, filter_, last_capability=last, preserve_fds=preserve_fds)
     if die_with_parent:
         process.set_pdeathsig(KILL)
-    identity.run_program(one, preserve_fds=preserve_fds)
+    identity.run_program(one)
 
 
 def _own_null(target: Target | Created, streams: Streams) -> None:

@@ -100,9 +100,20 @@ def set_scheduling(one: Process) -> None:
         attributes.ioprio_set(attributes.IOPRIO_CLASSES[io_class], int(one.io_priority.get("priority") or 0))
 
 
-def become(one: Process, filter_: Filter | None, *, last_capability: int, make_cwd: bool = False) -> None:
-    """Take the program's user, capabilities and seccomp filter; the order matters at every line."""
+def become(
+    one: Process,
+    filter_: Filter | None,
+    *,
+    last_capability: int,
+    make_cwd: bool = False,
+    preserve_fds: int = 0,
+) -> None:
+    """Take the program's user, capabilities and seccomp filter; the order matters at every line.
+
+    Descriptors above 2 + `preserve_fds` end at the execve.
+    """
     caps = one.capabilities
+    _choose_descriptors(preserve_fds)  # before the filter, which may allow no such call
     with Failing("cwd", one.cwd):
         entered = _enter_early(one.cwd, make=make_cwd)
     late_filter = filter_
@@ -136,6 +147,16 @@ def become(one: Process, filter_: Filter | None, *, last_capability: int, make_c
     if late_filter is not None:
         with Failing("seccomp"):
             seccomp.load(late_filter.program, late_filter.flags)
+
+
+def _choose_descriptors(preserve_fds: int) -> None:
+    """Which ones outlive execve; all that are opened later are CLOEXEC from the start."""
+    process.close_range(3 + preserve_fds, flags=process.CLOSE_RANGE_CLOEXEC)
+    for fd in range(3, 3 + preserve_fds):
+        try:
+            os.set_inheritable(fd, True)
+        except OSError:
+            continue  # the caller's number of descriptors had gaps
 
 
 def _enter_early(path: str, *, make: bool) -> bool:
@@ -224,15 +245,9 @@ def _reason(name: str, number: int) -> str:
     return f'exec: "{name}": {known.get(number, os.strerror(number))}'
 
 
-def run_program(one: Process, *, preserve_fds: int = 0) -> None:
-    """Execute; only returns by raising.  Descriptors above 2 + `preserve_fds` end here."""
+def run_program(one: Process) -> None:
+    """Execute; only returns by raising."""
     path = find_program(one.args[0], one.env)
-    process.close_range(3 + preserve_fds, flags=process.CLOSE_RANGE_CLOEXEC)
-    for fd in range(3, 3 + preserve_fds):
-        try:
-            os.set_inheritable(fd, True)
-        except OSError:
-            continue  # the caller's number of descriptors had gaps
     environment = dict(entry.partition("=")[::2] for entry in one.env if not entry.startswith("="))
     try:
         os.execve(path, one.args, environment)

@@ -220,7 +220,13 @@ def _go(plan: Plan, socket: Socket) -> None:
             sync.send(socket, {"warning": warning})
     with Failing("scheduler"):
         identity.set_scheduling(spec.process)
-    identity.become(spec.process, plan.filter, last_capability=plan.last_capability, make_cwd=True)
+    identity.become(
+        spec.process,
+        plan.filter,
+        last_capability=plan.last_capability,
+        make_cwd=True,
+        preserve_fds=plan.preserve_fds,
+    )
     if plan.die_with_parent:
         process.set_pdeathsig(KILL)  # the change of user has cleared it
     if plan.reap:
@@ -229,4 +235,4 @@ def _go(plan: Plan, socket: Socket) -> None:
     with Failing("hook"):
         # With the program's rights: these hooks are found in the container's root, which may be hostile.
         hooks.run(spec.hooks.get("startContainer", []), plan.state("created"))
-    identity.run_program(spec.process, preserve_fds=plan.preserve_fds)
+    identity.run_program(spec.process)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-FORMAT = b"carboy-seccomp-2"
+FORMAT = b"carboy-seccomp-3"
 """Part of every digest: to be changed with the code below."""
 
 FILTER_FLAGS = {
@@ -218,7 +218,7 @@ def compile_filter(seccomp: dict[str, Any]) -> bytes:
         pass  # libseccomp before 2.5
     _add_architectures(library, compiled, seccomp.get("architectures") or [])
     unnamed: list[tuple[int, int]] = []
-    newest = 0
+    newest = FIRST_SHARED - 1  # below, no number is a newer call on all architectures
     for rule in seccomp.get("syscalls") or []:
         action = _action(str(rule.get("action")), rule.get("errnoRet"))
         for name in rule.get("names") or []:
@@ -328,16 +328,17 @@ def _statement(code: int, value: int, if_true: int = 0, if_false: int = 0) -> by
 def prologue(unnamed: list[tuple[int, int]], newest: int) -> bytes:
     """Answers for calls by number, the rest falls through to what follows.
 
-    unnamed: (number, action).  newest: everything above is ENOSYS; 0 for "no such rule".
+    unnamed: (number, action).  newest: everything above is ENOSYS; FIRST_SHARED - 1 or more, or 0 for no
+    such rule.
     Applies to the architectures of this machine except x32, whose numbers carry a bit of
     their own and so look large.
     """
-    if not unnamed and newest < FIRST_SHARED:
+    if not unnamed and not newest:
         return b""
     body = []
     for number, action in unnamed:
         body += [_statement(JUMP_EQUAL, number, 0, 1), _statement(RETURN, action)]
-    if newest >= FIRST_SHARED:
+    if newest:
         body += [_statement(JUMP_GREATER, newest, 0, 1), _statement(RETURN, 0x00050000 | ENOSYS)]
     natives = AUDIT_ARCHITECTURES.get(os.uname().machine, ())
     if not natives:
@@ -347,7 +348,7 @@ def prologue(unnamed: list[tuple[int, int]], newest: int) -> bytes:
     for index, native in enumerate(natives):
         head.append(_statement(JUMP_EQUAL, native, len(natives) - index, 0))
     head.append(_statement(JUMP, len(body) + 3))
-    lowest = min([newest if newest >= FIRST_SHARED else X32_BIT, *(number for number, _ in unnamed)])
+    lowest = min([newest or X32_BIT, *(number for number, _ in unnamed)])
     tests = [
         _statement(LOAD, 0),
         _statement(JUMP_GREATER_EQUAL, lowest, 0, len(body) + 1),
