@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-FORMAT = b"carboy-seccomp-3"
+FORMAT = b"carboy-seccomp-4"
 """Part of every digest: to be changed with the code below."""
 
 FILTER_FLAGS = {
@@ -72,6 +72,11 @@ ALLOW = 0x7FFF0000
 EPERM, ENOSYS = 1, 38
 AUDIT_ARCHITECTURES = {"x86_64": (0xC000003E, 0x40000003), "aarch64": (0xC00000B7, 0x40000028)}
 X32_BIT = 0x40000000
+ARM_PRIVATE = 0xF0000
+"""Above it are set_tls, cacheflush and their kin of 32-bit ARM."""
+
+FIRST_PRIVATE = {"x86_64": X32_BIT, "aarch64": ARM_PRIVATE}
+"""From this number on, calls are not newer ones but others."""
 
 
 class Filter:
@@ -331,7 +336,7 @@ def prologue(unnamed: list[tuple[int, int]], newest: int) -> bytes:
     unnamed: (number, action).  newest: everything above is ENOSYS; FIRST_SHARED - 1 or more, or 0 for no
     such rule.
     Applies to the architectures of this machine except x32, whose numbers carry a bit of
-    their own and so look large.
+    their own and so look large, and the private calls of 32-bit ARM.
     """
     if not unnamed and not newest:
         return b""
@@ -340,18 +345,20 @@ def prologue(unnamed: list[tuple[int, int]], newest: int) -> bytes:
         body += [_statement(JUMP_EQUAL, number, 0, 1), _statement(RETURN, action)]
     if newest:
         body += [_statement(JUMP_GREATER, newest, 0, 1), _statement(RETURN, 0x00050000 | ENOSYS)]
-    natives = AUDIT_ARCHITECTURES.get(os.uname().machine, ())
+    machine = os.uname().machine
+    natives = AUDIT_ARCHITECTURES.get(machine, ())
     if not natives:
         return b""
+    beyond = FIRST_PRIVATE[machine]
     head = [_statement(LOAD, 4)]  # struct seccomp_data: nr, arch, …
     # Any known architecture goes to the tests below, another one past them all.
     for index, native in enumerate(natives):
         head.append(_statement(JUMP_EQUAL, native, len(natives) - index, 0))
     head.append(_statement(JUMP, len(body) + 3))
-    lowest = min([newest or X32_BIT, *(number for number, _ in unnamed)])
+    lowest = min([newest or beyond, *(number for number, _ in unnamed)])
     tests = [
         _statement(LOAD, 0),
         _statement(JUMP_GREATER_EQUAL, lowest, 0, len(body) + 1),
-        _statement(JUMP_GREATER_EQUAL, X32_BIT, len(body), 0),
+        _statement(JUMP_GREATER_EQUAL, beyond, len(body), 0),
     ]
     return b"".join(head + tests + body)

@@ -11,7 +11,7 @@ import pytest
 from carboy.errors import Unsupported
 from carboy.runtime import seccomp
 
-X86_64, I386, ARM = 0xC000003E, 0x40000003, 0x40000028
+X86_64, I386, AARCH64, ARM = 0xC000003E, 0x40000003, 0xC00000B7, 0x40000028
 ENOSYS = 0x00050000 | seccomp.ENOSYS
 EPERM = 0x00050000 | seccomp.EPERM
 THROUGH = "falls through"
@@ -59,6 +59,19 @@ def test_newer_calls_are_enosys_and_others_go_to_the_profile(monkeypatch: pytest
     assert answer(program, X86_64, seccomp.X32_BIT | 1) == THROUGH
     assert answer(program, ARM, 9999) == THROUGH
     assert seccomp.prologue([], 0) == b""
+
+
+@pytest.mark.parametrize("newest", [seccomp.FIRST_SHARED - 1, 450])
+def test_the_private_calls_of_32_bit_arm_are_the_profiles(
+    monkeypatch: pytest.MonkeyPatch, newest: int
+) -> None:
+    """set_tls, without which no program there starts, and cacheflush: they are no newer calls."""
+    on(monkeypatch, "aarch64")
+    program = seccomp.prologue([], newest)
+    assert [answer(program, ARM, number) for number in range(0xF0001, 0xF0006)] == [THROUGH] * 5
+    for architecture in (AARCH64, ARM):
+        assert [answer(program, architecture, number) for number in (0, newest)] == [THROUGH] * 2
+        assert [answer(program, architecture, number) for number in (newest + 1, 0xEFFFF)] == [ENOSYS] * 2
 
 
 @pytest.mark.parametrize("names", [["read"], ["read", "close_range"]])
