@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-FORMAT = b"carboy-seccomp-4"
+FORMAT = b"carboy-seccomp-5"
 """Part of every digest: to be changed with the code below."""
 
 FILTER_FLAGS = {
@@ -68,7 +68,7 @@ OPERATORS = {
     "SCMP_CMP_MASKED_EQ": 7,
 }
 
-ALLOW = 0x7FFF0000
+ALLOW, TRACE = 0x7FFF0000, 0x7FF00000
 EPERM, ENOSYS = 1, 38
 AUDIT_ARCHITECTURES = {"x86_64": (0xC000003E, 0x40000003), "aarch64": (0xC00000B7, 0x40000028)}
 X32_BIT = 0x40000000
@@ -242,7 +242,8 @@ def compile_filter(seccomp: dict[str, Any]) -> bytes:
                     raise InvalidArgument(
                         f"linux.seccomp: cannot add the rule for {name}: {error.strerror}"
                     ) from error
-    return prologue(unnamed, newest if default != ALLOW else 0) + _export(compiled)
+    permissive = TRACE <= default <= ALLOW  # LOG is between them: these let newer calls through, too
+    return prologue(unnamed, 0 if permissive else newest) + _export(compiled)
 
 
 def _load_library() -> ModuleType:
@@ -279,7 +280,7 @@ def _action(name: str, errno_return: int | None) -> int:
     actions = {
         "SCMP_ACT_ALLOW": ALLOW,
         "SCMP_ACT_LOG": 0x7FFC0000,
-        "SCMP_ACT_TRACE": 0x7FF00000 | number,
+        "SCMP_ACT_TRACE": TRACE | number,
         "SCMP_ACT_ERRNO": 0x00050000 | number,
         "SCMP_ACT_TRAP": 0x00030000,
         "SCMP_ACT_KILL": 0x00000000,

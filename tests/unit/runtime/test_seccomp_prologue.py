@@ -94,9 +94,13 @@ def test_a_profile_of_old_calls_tells_that_newer_ones_are_not_there(names: list[
     assert answer(program, machine[0], 39) == EPERM
 
 
-def test_a_profile_that_allows_by_default_allows_newer_calls() -> None:
+@pytest.mark.parametrize(
+    ("default", "action"),
+    [("ALLOW", seccomp.ALLOW), ("LOG", 0x7FFC0000), ("TRACE", seccomp.TRACE | seccomp.EPERM)],
+)
+def test_a_profile_that_allows_by_default_allows_newer_calls(default: str, action: int) -> None:
     wanted = {
-        "defaultAction": "SCMP_ACT_ALLOW",
+        "defaultAction": f"SCMP_ACT_{default}",
         "syscalls": [{"names": ["mkdirat"], "action": "SCMP_ACT_ERRNO"}],
     }
     try:
@@ -104,4 +108,4 @@ def test_a_profile_that_allows_by_default_allows_newer_calls() -> None:
     except Unsupported:
         pytest.skip("needs libseccomp")
     native = seccomp.AUDIT_ARCHITECTURES[os.uname().machine][0]
-    assert answer(program, native, 9999) == seccomp.ALLOW
+    assert answer(program, native, 9999) == action
