@@ -159,6 +159,29 @@ def test_cve_2024_21626_no_descriptor_is_a_working_directory(rootfs: Path) -> No
         assert {line.split()[-3] for line in seen.splitlines() if "->" in line} <= {"0", "1", "2", "3"}
 
 
+def test_cve_2024_45310_a_working_directory_is_never_made_outside(rootfs: Path, tmp_path: Path) -> None:
+    """Init still has descriptors of the host when it makes the directory: links to them are not followed.
+
+    The missing part stands for a race: the path is not there when entered, and leads out when it is made.
+    """
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    held = os.open(outside, os.O_PATH | os.O_DIRECTORY)
+    (rootfs / "link").symlink_to(f"/proc/self/fd/{held}")
+    config = base_config(rootfs, "pwd")
+    try:
+        for unsafe in ("/missing/../link/made", "/link/made"):
+            config["process"]["cwd"] = unsafe
+            with pytest.raises(StepError, match="cwd"):
+                run(config)
+    finally:
+        os.close(held)
+    assert list(outside.iterdir()) == []
+    (rootfs / "inner").symlink_to("/not/there/yet")
+    config["process"]["cwd"] = "/inner/made"
+    assert run(config).out == "/not/there/yet/made\n"
+
+
 def test_cve_2025_31133_a_replaced_dev_null_masks_nothing_of_the_host(rootfs: Path) -> None:
     """The container's /dev/null is never the source of a mask, and a link there is replaced or refused."""
     (rootfs / "dev/null").symlink_to("/proc/sys/kernel/core_pattern")

@@ -14,7 +14,7 @@ import stat
 from carboy.errors import InvalidArgument
 from carboy.formats.spawner import StepError
 from carboy.linux import attributes, capabilities, process, seccomp
-from carboy.linux.paths import RESOLVE_NO_MAGICLINKS, openat2
+from carboy.linux.paths import RESOLVE_NO_MAGICLINKS, make_directories_in_root, openat2
 from carboy.runtime import labels
 from carboy.runtime.sync import Failing
 
@@ -171,7 +171,11 @@ def _enter_early(path: str, *, make: bool) -> bool:
     except FileNotFoundError:
         if not make or path.startswith("/proc/"):
             raise
-        os.makedirs(path, 0o755, exist_ok=True)
+        root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.close(make_directories_in_root(root, path))  # never through our descriptors (CVE-2024-45310)
+        finally:
+            os.close(root)
         enter_directory(path)
     return True
 
