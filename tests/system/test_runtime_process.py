@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -12,8 +13,8 @@ import pytest
 
 from carboy.formats import seccomp as profiles
 from carboy.formats.spawner import StepError
-from carboy.runtime import seccomp
-from support.oci import CAPABILITIES, Config, Running, base_config, rootfs, run
+from carboy.runtime import labels, seccomp
+from support.oci import CAPABILITIES, Config, Running, base_config, rootfs, run, use_user_namespace
 
 __all__ = ["rootfs"]
 pytestmark = pytest.mark.needs_root
@@ -225,6 +226,49 @@ def test_an_absent_label_module_is_said(rootfs: Path) -> None:
     config = base_config(rootfs, "true")
     config["process"]["apparmorProfile"] = "container-default"
     with pytest.raises(StepError, match="without AppArmor"):
+        run(config)
+
+
+@pytest.mark.parametrize("label", ["apparmorProfile", "selinuxLabel"])
+@pytest.mark.parametrize("owner", ["host", "user namespace"])
+@pytest.mark.parametrize("no_new_privileges", [True, False])
+def test_a_label_is_written_while_it_may_be(
+    rootfs: Path, monkeypatch: pytest.MonkeyPatch, label: str, owner: str, no_new_privileges: bool
+) -> None:
+    """Opening a procfs needs rights that the program has not.
+
+    A kernel without the module refuses the value (EINVAL), not the way to it.
+    """
+    if os.path.exists("/sys/kernel/security/apparmor") or os.path.exists("/sys/fs/selinux"):
+        pytest.skip("this kernel has a label module")
+    monkeypatch.setattr(labels, "require", lambda _: None)
+    config = base_config(rootfs, "sleep", "100")
+    config["linux"]["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["openat2", "fsopen", "fsmount"], "action": "SCMP_ACT_ERRNO"}],
+    }
+    if owner == "user namespace":
+        use_user_namespace(config)
+    process = {
+        "user": {"uid": 1000, "gid": 1000},
+        "noNewPrivileges": no_new_privileges,
+        "capabilities": {},
+    }
+    with Running(config, rootfs.parent) as running, pytest.raises(StepError) as caught:
+        running.execute("true", **process, **{label: "mine"})
+    assert (caught.value.step, caught.value.errno) == ("label", errno.EINVAL), caught.value
+    config["process"] |= {**process, label: "mine"}
+    with pytest.raises(StepError) as caught:
+        run(config)
+    assert (caught.value.step, caught.value.errno) == ("label", errno.EINVAL), caught.value
+
+
+def test_a_label_for_mounts_is_refused_where_nobody_reads_it(rootfs: Path) -> None:
+    if os.path.exists("/sys/fs/selinux"):
+        pytest.skip("this kernel has SELinux")
+    config = base_config(rootfs, "true")
+    config["linux"]["mountLabel"] = "system_u:object_r:container_file_t:s0"
+    with pytest.raises(StepError, match=r"mountLabel.* without SELinux"):
         run(config)
 
 

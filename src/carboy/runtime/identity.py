@@ -114,6 +114,8 @@ def become(
     """
     caps = one.capabilities
     _choose_descriptors(preserve_fds)  # before the filter, which may allow no such call
+    with Failing("label"):
+        labels.set_on_exec(one)  # a procfs of our own takes capabilities, and calls that filters refuse
     with Failing("cwd", one.cwd):
         entered = _enter_early(one.cwd, make=make_cwd)
     late_filter = filter_
@@ -140,8 +142,6 @@ def become(
     if not entered:
         with Failing("cwd", one.cwd):
             enter_directory(one.cwd)
-    with Failing("label"):
-        labels.set_on_exec(one)
     if one.no_new_privileges:
         process.set_no_new_privs()
     if late_filter is not None:

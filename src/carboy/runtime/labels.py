@@ -21,8 +21,13 @@ def require(one: Process) -> None:
     """In the parent: raise Unsupported for a label whose module this kernel does not run."""
     if wanted_profile(one) and _read("/sys/module/apparmor/parameters/enabled") != "Y":
         raise Unsupported(f"AppArmor profile {one.apparmor_profile!r}: this kernel runs without AppArmor")
-    if one.selinux_label and not os.path.exists("/sys/fs/selinux/enforce"):
-        raise Unsupported(f"SELinux label {one.selinux_label!r}: this kernel runs without SELinux")
+    require_selinux(one.selinux_label, "SELinux label")
+
+
+def require_selinux(label: str, what: str) -> None:
+    """Raise Unsupported for a label that no SELinux would read."""
+    if label and not os.path.exists("/sys/fs/selinux/enforce"):
+        raise Unsupported(f"{what} {label!r}: this kernel runs without SELinux")
 
 
 def wanted_profile(one: Process) -> str:
@@ -35,7 +40,7 @@ def set_on_exec(one: Process) -> None:
     profile = wanted_profile(one)
     if not profile and not one.selinux_label:
         return
-    proc = detached_proc()
+    proc = _open_proc()
     try:
         if profile:
             _write(proc, ("attr/apparmor/exec", "attr/exec"), f"exec {profile}")
@@ -57,10 +62,26 @@ def detached_proc() -> int:
     return proc
 
 
+def _open_proc() -> int:
+    """A procfs of our own; in a user namespace the container's, if it is one.
+
+    There the kernel mounts none that would show what masks cover in those that it has.
+    """
+    try:
+        return detached_proc()
+    except PermissionError:
+        proc = paths.openat2(
+            m.AT_FDCWD, "/proc", os.O_PATH | os.O_DIRECTORY, resolve=paths.RESOLVE_NO_SYMLINKS
+        )
+        paths.require_filesystem(proc, paths.PROC_SUPER_MAGIC, "/proc")
+        return proc
+
+
 def _write(proc: int, names: tuple[str, ...], value: str) -> None:
     for name in names:
         try:
-            fd = paths.open_beneath(proc, f"{os.getpid()}/{name}", os.O_WRONLY)
+            # Where it is the container's, not to what is mounted over its files.
+            fd = paths.openat2(proc, f"{os.getpid()}/{name}", os.O_WRONLY, resolve=paths.RESOLVE_IN_TREE)
         except FileNotFoundError:
             if name == names[-1]:
                 raise

@@ -82,6 +82,7 @@ class Plan:
         with Failing("label"):
             if spec.process is not None:
                 labels.require(spec.process)
+            labels.require_selinux(spec.linux.mount_label, "linux.mountLabel")
         _known_capabilities(self)
         _open_namespaces(self)
         with Failing("rootfs"):

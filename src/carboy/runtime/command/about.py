@@ -62,8 +62,9 @@ def features(call: Call) -> int:
                 "knownFlags": sorted(seccomp.FILTER_FLAGS),
                 "supportedFlags": sorted(seccomp.FILTER_FLAGS),
             },
+            # "Unrelated to whether the host supports" them: what this runtime can do.
             "apparmor": {"enabled": True},
-            "selinux": {"enabled": True},
+            "selinux": {"enabled": False},  # labels of processes, none of mounts
             "intelRdt": {"enabled": False},
             "mountExtensions": {"idmap": {"enabled": True}},
         },
