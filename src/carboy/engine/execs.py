@@ -20,7 +20,7 @@ from carboy.engine.spec.document import capability_sets, user_of
 from carboy.engine.spec.facts import HostFacts
 from carboy.engine.spec.limits import rlimits
 from carboy.engine.spec.process import environment, merge_env
-from carboy.engine.spec.security import capability_set, parse_security_options
+from carboy.engine.spec.security import capability_set, check_labels, parse_security_options
 from carboy.engine.users import read_account_files, resolve
 from carboy.errors import CarboyError, Conflict, InvalidArgument, NotFound
 from carboy.formats import detachkeys, stdcopy
@@ -200,8 +200,8 @@ class Execs:
             raise InvalidArgument(
                 f"the working directory {cwd[:200]!r} is invalid, it needs to be an absolute path"
             )
-        options = parse_security_options(host.security_opt)
-        return {
+        options = check_labels(parse_security_options(host.security_opt), self._facts)[0]
+        process: Message = {
             "terminal": config.tty,
             "user": user_of(identity),
             "args": config.cmd,
@@ -212,6 +212,9 @@ class Execs:
             "oomScoreAdj": host.oom_score_adj,
             "rlimits": rlimits(host),
         }
+        if options.apparmor and not host.privileged:
+            process["apparmorProfile"] = options.apparmor  # the container's, also for a privileged exec
+        return process
 
     def _find(self, exec_id: str) -> Exec:
         with self._lock:
