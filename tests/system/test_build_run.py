@@ -112,6 +112,16 @@ def test_the_sandbox_is_that_of_containers(workbench: Workbench) -> None:
     assert "ermission denied" in text or "not permitted" in text
 
 
+def test_standard_input_is_the_sandboxs_null_device(workbench: Workbench) -> None:
+    """Through the host's, a RUN step could change mode and owner of everybody's /dev/null."""
+    path, own, given = workbench.printed(
+        "readlink /proc/self/fd/0; stat -Lc %d:%i /dev/null; stat -Lc %d:%i /proc/self/fd/0"
+    ).split()
+    host = os.stat("/dev/null")
+    assert (path, given) == ("/dev/null", own)
+    assert given != f"{host.st_dev}:{host.st_ino}"
+
+
 def test_what_is_left_running_is_killed(workbench: Workbench) -> None:
     begin = time.monotonic()
     done = workbench.run("sleep 1000 & (sleep 1000 </dev/null >/dev/null 2>&1 &) ; echo x > /f")
