@@ -93,6 +93,7 @@ def test_the_filter_need_not_allow_what_the_runtime_calls(
     config = base_config(rootfs, "sh", "-c", f"{count}; sleep 100")
     config["process"]["noNewPrivileges"] = no_new_privileges
     config["linux"]["seccomp"] = wanted
+    config["hooks"] = {"startContainer": [{"path": "/bin/true"}]}
     with Running(config, rootfs.parent, init=init) as running:
         assert running.read_line() == "3"
         assert running.execute("sh", "-c", count).out == "3\n"

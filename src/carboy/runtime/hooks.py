@@ -38,20 +38,26 @@ def _run_one(hook: Hook, state: bytes) -> None:
         raise Internal(f"hook {hook.path}: {error.strerror}") from error
     finally:
         os.close(reader)
+    if hook.timeout:  # without one no pidfd is needed, which the container's filter may not allow
+        _wait(hook, pid)
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code:
+        raise Internal(f"hook {hook.path} failed with exit code {code}")
+
+
+def _wait(hook: Hook, pid: int) -> None:
+    """Until it has ended, which is left to be reaped; raises Internal when it takes too long."""
     pidfd = process.pidfd_open(pid)
     try:
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
-        if not poll.poll(hook.timeout * 1000 if hook.timeout else None):
+        if not poll.poll(hook.timeout * 1000):
             process.pidfd_send_signal(pidfd, 9)
             os.waitpid(pid, 0)
             raise Internal(f"hook {hook.path} took more than {hook.timeout} s and was killed")
-        _, status = os.waitpid(pid, 0)
     finally:
         os.close(pidfd)
-    code = os.waitstatus_to_exitcode(status)
-    if code:
-        raise Internal(f"hook {hook.path} failed with exit code {code}")
 
 
 def _give(file: int, state: bytes) -> None:
