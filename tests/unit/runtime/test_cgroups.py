@@ -140,11 +140,21 @@ def test_layouts() -> None:
         "memory": "/sys/fs/cgroup/memory",
         "cpuacct": "/sys/fs/cgroup/cpu,cpuacct",
         "hugetlb": "/sys/fs/cgroup/unified",
-        "freezer": None,
+        "freezer": "/sys/fs/cgroup/unified",
     }
     pure = hierarchy.parse_mountinfo(HYBRID.splitlines()[-1], lambda path: "memory io")
     assert pure.mode == "v2"
     assert pure.of("blkio") is pure.of("freezer") is pure.unified()
+
+
+@pytest.mark.parametrize("names", ["net_cls", "none,name=systemd", "freezer"])
+def test_one_controller_of_v1_takes_nothing_else_from_v2(names: str) -> None:
+    stray = f"60 31 0:50 / /mnt/stray rw - cgroup cgroup rw,{names}\n"
+    layout = hierarchy.parse_mountinfo(stray + HYBRID.splitlines()[-1], lambda path: "memory io")
+    assert layout.of("devices") is layout.unified()
+    freezer = layout.of("freezer")
+    assert freezer is not None
+    assert freezer.version == (1 if names == "freezer" else 2)
 
 
 def test_paths() -> None:

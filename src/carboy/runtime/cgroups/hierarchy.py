@@ -174,7 +174,10 @@ V1_CONTROLLERS = frozenset(
 ) | {"net_prio", "perf_event", "rdma", "misc"}
 
 V2_IMPLICIT = frozenset(("freezer", "devices"))
-"""What every v2 group can do without a controller: cgroup.freeze and a BPF program."""
+"""What every v2 group can do without a controller: cgroup.freeze and a BPF program.
+
+Unless v1 has it: a mount of another v1 controller (net_cls of a VPN, name=systemd) takes neither.
+"""
 
 
 def parse_mountinfo(text: str, controllers_of: Callable[[str], str]) -> Layout:
@@ -202,8 +205,7 @@ def parse_mountinfo(text: str, controllers_of: Callable[[str], str]) -> Layout:
         elif tail[0] == "cgroup2" and unified is None:
             unified = Hierarchy(2, mount_point, frozenset(controllers_of(mount_point).split()))
     if unified is not None:
-        extra = frozenset() if found else V2_IMPLICIT
-        unified.controllers |= extra
+        unified.controllers |= V2_IMPLICIT - taken
         found.append(unified)
     return Layout(found)
 
