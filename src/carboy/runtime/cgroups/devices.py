@@ -1,12 +1,15 @@
 """Device rules: the OCI list reduced to a default and its exceptions, then written as v1's lines.
 
-The list is ordered: each rule allows or denies on top of those before it.  v1's own files
-work that way too; a BPF program (`devices_bpf.py`) needs the end state.
+The list is ordered: each rule has the last word on what it names.  v1's files forget such an
+order: taking a part (10:200) out of a range (10:*) is accepted there, and does nothing.  So a
+rule that would need it is refused, also for the BPF program of v2 (`devices_bpf.py`): a list
+means the same everywhere.  Making a node is apart: it is allowed in the end whatever the rules
+say (`launch.with_default_devices`), because opening it is what they forbid.
 """
 
 from __future__ import annotations
 
-from carboy.errors import InvalidArgument
+from carboy.errors import InvalidArgument, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,12 +41,28 @@ class DeviceState:
             return
         for one in ("b", "c") if kind == "a" else (kind,):
             key = (one, major, minor)
-            old = self.exceptions.get(key, 0)
-            new = old | access if allow != self.allow else old & ~access
-            if new:
-                self.exceptions[key] = new
+            if allow == self.allow:
+                self._take_back(key, access)
             else:
-                self.exceptions.pop(key, None)
+                self.exceptions[key] = self.exceptions.get(key, 0) | access
+
+    def _take_back(self, key: tuple[str, int, int], access: int) -> None:
+        """The default again, for `key` and all that lies within it."""
+        kind, major, minor = key
+        for other, bits in list(self.exceptions.items()):
+            one, other_major, other_minor = other
+            if one != kind or not bits & access:
+                continue
+            if major in (ANY, other_major) and minor in (ANY, other_minor):
+                self.exceptions[other] = bits & ~access
+                if not self.exceptions[other]:
+                    del self.exceptions[other]
+            elif bits & access & ~MKNOD and _meet(major, other_major) and _meet(minor, other_minor):
+                verbs = ("allow", "denies") if self.allow else ("deny", "allows")
+                raise Unsupported(
+                    f"resources.devices: cannot {verbs[0]} {_words(key, access)}: it is a part of what an "
+                    f"earlier rule {verbs[1]} ({_words(other, bits)}); name the devices one by one"
+                )
 
     def permits(self, kind: str, major: int, minor: int, access: int) -> bool:
         """The answer of the rules for one access: what both kernel mechanisms must give."""
@@ -54,6 +73,17 @@ class DeviceState:
                 if not self.allow and access & ~bits == 0:
                     return True
         return self.allow
+
+
+def _meet(one: int, other: int) -> bool:
+    return ANY in (one, other) or one == other
+
+
+def _words(key: tuple[str, int, int], bits: int) -> str:
+    """A rule as v1's files have it."""
+    access = "".join(letter for letter, bit in ACCESS_BITS.items() if bits & bit)
+    first, second = ("*" if number == ANY else str(number) for number in key[1:])
+    return f"{key[0]} {first}:{second} {access}"
 
 
 def parse_rule(rule: dict[str, Any]) -> tuple[str, int, int, int, bool]:
@@ -85,11 +115,7 @@ def reduce_rules(rules: list[dict[str, Any]]) -> DeviceState:
 
 def v1_lines(state: DeviceState) -> tuple[str, list[str], str]:
     """(file for everything, lines of exceptions, file for the exceptions) of devices.allow and .deny."""
-    lines = []
-    for (kind, major, minor), bits in state.exceptions.items():
-        access = "".join(letter for letter, bit in ACCESS_BITS.items() if bits & bit)
-        first, second = ("*" if number == ANY else str(number) for number in (major, minor))
-        lines.append(f"{kind} {first}:{second} {access}")
+    lines = [_words(key, bits) for key, bits in state.exceptions.items()]
     if state.allow:
         return "devices.allow", lines, "devices.deny"
     return "devices.deny", lines, "devices.allow"
