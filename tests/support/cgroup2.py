@@ -47,12 +47,14 @@ class Group:
         self.members: list[int] = []
         self.frozen = False
         self.values: dict[str, str] = {}
+        self.lacks: set[str] = set()
         self.device_program = b""
 
     def files(self) -> dict[str, str]:
         """Every file with its content."""
         found = dict(item for name in self.controllers for item in FILES[name].items())
         found.update(self.values)
+        found = {name: text for name, text in found.items() if name not in self.lacks}
         found["cgroup.controllers"] = " ".join(self.controllers) + "\n"
         found["cgroup.subtree_control"] = " ".join(self.enabled) + "\n"
         found["cgroup.procs"] = "".join(f"{pid}\n" for pid in self.members)

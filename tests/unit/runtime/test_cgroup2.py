@@ -102,6 +102,34 @@ def test_every_kind_of_limit_reaches_its_file(tree: Tree) -> None:
     group.delete()
 
 
+@pytest.mark.parametrize(
+    ("offered", "written"),
+    [
+        ("io.weight", {"io.weight": "default 4950"}),
+        ("io.bfq.weight", {"io.bfq.weight": "default 500"}),
+        ("io.weight io.bfq.weight", {"io.weight": "default 4950", "io.bfq.weight": "default 500"}),
+    ],
+)
+def test_a_weight_is_converted_only_where_the_file_wants_it(
+    tree: Tree, offered: str, written: dict[str, str]
+) -> None:
+    group = make(tree)
+    found = tree.group("/carboy/x")
+    found.lacks = {"io.weight"} - set(offered.split())
+    found.values = {"io.bfq.weight": "default 100\n"} if "bfq" in offered else {}
+    group.apply({"blockIO": {"weight": 500}})
+    assert {name: value.strip() for name, value in found.values.items()} == written
+    group.delete()
+
+
+def test_a_weight_without_a_scheduler_that_knows_it_is_refused(tree: Tree) -> None:
+    group = make(tree)
+    tree.group("/carboy/x").lacks = {"io.weight"}
+    with pytest.raises(Unsupported, match=r"blockIO\.weight"):
+        group.apply({"blockIO": {"weight": 500}})
+    group.delete()
+
+
 def test_figures(tree: Tree) -> None:
     group = make(tree)
     stats = group.stats()

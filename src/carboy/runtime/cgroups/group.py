@@ -192,16 +192,17 @@ class Cgroup:
             if hierarchy is None:
                 raise missing(setting.controller, setting.what)
         directory = self._enter(hierarchy)
+        optional = setting.optional or (setting.instead != "" and directory.has(setting.instead))
         for file in setting.files:
             if directory.has(file):
                 try:
                     directory.write(file, [setting.value])
                 except OSError as error:
-                    if setting.optional and error.errno in (errno.EOPNOTSUPP, errno.ENOTSUP):
+                    if optional and error.errno in (errno.EOPNOTSUPP, errno.ENOTSUP):
                         return
                     raise
                 return
-        if not setting.optional:
+        if not optional:
             raise Unsupported(
                 f"cannot set {setting.what} of {self.path}: this kernel has no {' or '.join(setting.files)}; "
                 f"leave the limit out"

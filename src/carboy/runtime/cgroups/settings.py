@@ -20,19 +20,28 @@ class Setting:
     """One value for the first existing one of `files`.
 
     controller: in v1's words.  what: the OCI name, for messages.  optional: a kernel without
-    the file may ignore it (the OCI specification deprecates the field).
+    the file may ignore it (the OCI specification deprecates the field).  instead: a file that
+    another setting is for; where it is, this one is optional.
     """
 
-    __slots__ = ("controller", "files", "optional", "value", "what")
+    __slots__ = ("controller", "files", "instead", "optional", "value", "what")
 
     def __init__(
-        self, controller: str, files: str | tuple[str, ...], value: str, what: str, *, optional: bool = False
+        self,
+        controller: str,
+        files: str | tuple[str, ...],
+        value: str,
+        what: str,
+        *,
+        optional: bool = False,
+        instead: str = "",
     ) -> None:
         self.controller = controller
         self.files = (files,) if isinstance(files, str) else files
         self.value = value
         self.what = what
         self.optional = optional
+        self.instead = instead
 
     def __repr__(self) -> str:
         return f"Setting({self.controller}: {'|'.join(self.files)} = {self.value})"
@@ -258,9 +267,12 @@ def _block_io_v2(block: dict[str, Any]) -> list[list[Setting]]:
 
 def _io_weight(target: str, weight: int) -> list[list[Setting]]:
     # BFQ keeps v1's range; io.weight goes from 1 to 10000.
-    bfq = Setting("blkio", "io.bfq.weight", f"{target} {weight}", "blockIO.weight", optional=True)
+    bfq, what = "io.bfq.weight", "blockIO.weight"
     scaled = 1 + (weight - 10) * 9999 // 990
-    return [[bfq], [Setting("blkio", ("io.weight", "io.bfq.weight"), f"{target} {scaled}", "blockIO.weight")]]
+    return [
+        [Setting("blkio", bfq, f"{target} {weight}", what, optional=True)],
+        [Setting("blkio", "io.weight", f"{target} {scaled}", what, instead=bfq)],
+    ]
 
 
 def _hugepages(limits: list[dict[str, Any]], version: int) -> list[list[Setting]]:
