@@ -75,6 +75,12 @@ class Group:
         for group in self.groups.values():
             yield from group.walk()
 
+    def paths(self, path: str = "") -> Iterable[tuple[str, Group]]:
+        """This group and those below with their paths."""
+        yield path, self
+        for name, group in self.groups.items():
+            yield from group.paths(f"{path}/{name}")
+
 
 class Tree:
     """A mounted cgroup2; also a `cgroups.Machine` whose signals and BPF programs stay in memory."""
@@ -130,6 +136,11 @@ class Tree:
         for group in self.top.walk():
             if pid in group.members:
                 group.members.remove(pid)
+
+    def membership(self, pid: int) -> str:
+        """Its line of /proc/PID/cgroup."""
+        paths = [path for path, group in self.top.paths() if pid in group.members]
+        return f"0::{paths[0] or '/'}\n"
 
     def attach_device_filter(self, directory_fd: int, program: bytes) -> None:
         """Remember the program."""

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from carboy.errors import InvalidArgument, Unsupported
+from carboy.errors import InvalidArgument, Unavailable, Unsupported
 from carboy.runtime import cgroups
+from carboy.runtime.monitor.directories import Directories
 from suites.cgroups import CgroupContract
 
 pytestmark = pytest.mark.needs_root
@@ -99,6 +100,45 @@ def test_delete_kills_who_is_left_and_groups_below() -> None:
         group.delete()
         assert child.wait(40) == -9
     assert cgroups.read_layout().of("freezer") is not None
+
+
+@pytest.mark.parametrize("by", ["group", "directories"])
+def test_a_process_comes_beside_init_where_groups_are_offered_controllers(by: str) -> None:
+    unified = cgroups.read_layout().unified()
+    if unified is None or "hugetlb" not in unified.controllers:
+        pytest.skip("version 2 serves no controller here")
+    path = f"/carboy-test-{os.getpid()}c"
+    group = cgroups.open_cgroup(f"{path}/inner", layout=cgroups.Layout([unified]))
+    outside = cgroups.open_cgroup(path, layout=cgroups.Layout([unified]))
+    group.create()
+    top = group.paths()["unified"]
+    joined = group if by == "group" else Directories(group.paths())
+    os.makedirs(f"{top}/a/init")
+    sleeps = [subprocess.Popen(["sleep", "100"]) for _ in range(2)]
+    try:
+        write(f"{top}/a/init/cgroup.procs", str(sleeps[0].pid))
+        write(f"{top}/cgroup.subtree_control", "+hugetlb")
+        joined.add_entered(sleeps[1].pid, init=sleeps[0].pid)
+        assert sorted(map(int, read(f"{top}/a/init/cgroup.procs").split())) == [one.pid for one in sleeps]
+        with pytest.raises((OSError, Unavailable), match="busy"):  # this process is not in the group
+            joined.add_entered(sleeps[1].pid, init=os.getpid())
+    finally:
+        for one in sleeps:
+            one.kill()
+            one.wait()
+        outside.open_existing()
+        group.close()
+        outside.delete()
+
+
+def write(path: str, text: str) -> None:
+    with open(path, "w") as file:
+        file.write(text)
+
+
+def read(path: str) -> str:
+    with open(path) as file:
+        return file.read()
 
 
 class KernelWorld:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         """What a control group must be able to do here."""
 
         def enter(self) -> None: ...
-        def add_entered(self, pid: int) -> None: ...
+        def add_entered(self, pid: int, *, init: int = 0) -> None: ...
 
 
 KILL = 9
@@ -132,7 +132,7 @@ def _fork(
         sync.expect(ours, "namespaces", warnings)
         with Failing("cgroup"):
             if target.cgroup is not None:
-                target.cgroup.add_entered(pid)
+                target.cgroup.add_entered(pid, init=target.pid)
         sync.send(ours, {"op": "ready"})
         if streams.terminal:
             _, descriptors = sync.expect(ours, "console", warnings)

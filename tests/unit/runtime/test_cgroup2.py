@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from carboy.errors import Conflict, Unsupported
+from carboy.errors import Conflict, Unavailable, Unsupported
 from carboy.runtime import cgroups
 from carboy.runtime.cgroups import oom
 from suites.cgroups import CgroupContract
@@ -65,6 +65,20 @@ def test_controllers_are_offered_all_the_way_down(tree: Tree) -> None:
     }
     assert tree.group("/a/b/c").enabled == []
     assert group.paths() == {"unified": "/sys/fs/cgroup/a/b/c"}
+    group.delete()
+
+
+def test_a_process_comes_beside_init_when_the_group_offers_controllers(tree: Tree) -> None:
+    group = make(tree)
+    below = cgroups.open_cgroup("/carboy/x/a/init", layout=tree.layout, machine=tree)  # type: ignore[arg-type]
+    init, other = tree.process(), tree.process()
+    below.create()
+    below.add_process(init)
+    group.add_entered(other, init=init)
+    assert tree.group("/carboy/x/a/init").members == [init, other]
+    with pytest.raises(Unavailable):
+        group.add_entered(other, init=tree.process())
+    below.close()
     group.delete()
 
 

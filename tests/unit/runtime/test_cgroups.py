@@ -206,6 +206,23 @@ def test_one_controller_of_v1_takes_nothing_else_from_v2(names: str) -> None:
     assert freezer.version == (1 if names == "freezer" else 2)
 
 
+@pytest.mark.parametrize(
+    ("path", "below"),
+    [
+        ("/carboy/x/init", "/init"),
+        ("/carboy/x/system.slice/a.service", "/system.slice/a.service"),
+        ("/carboy/x", ""),
+        ("/carboy/xy/init", ""),
+        ("/", ""),
+        ("/../other/init", ""),
+    ],
+)
+def test_where_below_a_group_a_process_is(path: str, below: str) -> None:
+    text = f"3:pids:/carboy/x/no\n0::{path}\n"
+    for group in ("/carboy/x", "/sys/fs/cgroup/carboy/x"):
+        assert hierarchy.below(group, text) == below
+
+
 def test_paths() -> None:
     assert hierarchy.resolve_path("", container_id="x", parent="/carboy") == "/carboy/x"
     assert hierarchy.resolve_path("a:b:c", container_id="x", parent="/carboy") == "/a/b-c.scope"

@@ -15,7 +15,7 @@ from carboy.errors import Conflict, Unavailable, Unsupported
 from carboy.runtime.cgroups import devices as device_rules
 from carboy.runtime.cgroups import oom, settings, statistics
 from carboy.runtime.cgroups.directories import into, join, process_ids, remove_below, walk
-from carboy.runtime.cgroups.hierarchy import missing, refused, split_path
+from carboy.runtime.cgroups.hierarchy import below, missing, refused, split_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ DELETE_PAUSE = 0.005
 
 
 class Machine:
-    """What a group needs besides files: pauses, signals and BPF. The tests give their own."""
+    """What a group needs besides files: pauses, /proc, signals and BPF. The tests give their own."""
 
     def pause(self, seconds: float) -> None:
         """Wait a moment between two looks."""
@@ -54,6 +54,11 @@ class Machine:
             pass
         finally:
             os.close(pidfd)
+
+    def membership(self, pid: int) -> str:
+        """In which groups a process is: /proc/PID/cgroup."""
+        with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
 
     def attach_device_filter(self, directory_fd: int, program: bytes) -> None:
         """Replace the group's device program."""
@@ -242,18 +247,38 @@ class Cgroup:
         """Move the calling process, whose only thread this is, in version 1; see `Directories.enter`."""
         self._move("tasks", "0", version=1)
 
-    def add_entered(self, pid: int) -> None:
-        """The rest of a process that does `enter`."""
-        self._move("cgroup.procs", str(pid), version=2)
+    def add_entered(self, pid: int, *, init: int = 0) -> None:
+        """The rest of a process that does `enter`; beside `init` where the group itself takes nobody."""
+        self._move("cgroup.procs", str(pid), version=2, init=init)
 
-    def _move(self, file: str, value: str, *, version: int) -> None:
+    def _move(self, file: str, value: str, *, version: int, init: int = 0) -> None:
         for hierarchy, directory in self._members.values():
             if hierarchy.version == version:
                 try:
-                    directory.write(file, [value])
+                    self._write_member(directory, file, value, init)
                 except OSError as error:
                     path = hierarchy.mount_point + self.path
                     raise refused(f"move process {value} into", path, error) from error
+
+    def _write_member(self, directory: Directory, file: str, value: str, init: int) -> None:
+        try:
+            directory.write(file, [value])
+        except OSError as error:
+            # A v2 group that offers controllers to those below has no processes of its own: a
+            # container with systemd, or with containers inside, has moved all of them down.
+            if error.errno != errno.EBUSY or not init:
+                raise
+            names = below(self.path, self._machine.membership(init))
+            if not names:
+                raise
+            first, *others = split_path(names)
+            group = directory.child(first)
+            try:
+                for name in others:
+                    group = into(group, name)
+                group.write(file, [value])
+            finally:
+                group.close()
 
     def processes(self) -> list[int]:
         """Everybody in the group and the groups below it."""

@@ -253,6 +253,21 @@ def split_path(unsafe_path: str) -> list[str]:
     return components
 
 
+def below(group: str, membership: str) -> str:
+    """Where below a v2 group a process is: `/init`; empty when it is in the group itself, or elsewhere.
+
+    group: its path, or its directory with the mount point in front.  membership: the text of
+    /proc/PID/cgroup, which names paths only.  Whatever it says, what is found is below the group.
+    """
+    path = next((line[3:] for line in membership.splitlines() if line.startswith("0::")), "")
+    names = group.split("/")
+    for start in range(1, len(names)):
+        top = "/" + "/".join(names[start:])
+        if path.startswith(f"{top}/"):
+            return path[len(top) :]
+    return ""
+
+
 def resolve_path(unsafe_path: str, *, container_id: str, parent: str) -> str:
     """Where an OCI `cgroupsPath` lies below the hierarchies' roots.
 

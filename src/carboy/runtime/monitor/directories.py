@@ -6,9 +6,11 @@ joining it, and removing it when nobody is left in it, need the paths only.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from carboy.formats import cgroupstat
+from carboy.runtime.cgroups.hierarchy import below
 
 _WRITE = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -35,10 +37,22 @@ class Directories:
         for path in self._paths - {self._unified}:
             _write(f"{path}/tasks", b"0")
 
-    def add_entered(self, pid: int) -> None:
-        """The rest, for a process that does `enter`: version 2 has no such file."""
-        if self._unified:
+    def add_entered(self, pid: int, *, init: int = 0) -> None:
+        """The rest, for a process that does `enter`: version 2 has no such file.
+
+        init: beside whom it comes where the group itself takes nobody, see `Cgroup.add_entered`.
+        """
+        if not self._unified:
+            return
+        try:
             _write(f"{self._unified}/cgroup.procs", str(pid).encode())
+        except OSError as error:
+            if error.errno != errno.EBUSY or not init:
+                raise
+            group = below(self._unified, _text(f"/proc/{init}/cgroup"))
+            if not group:
+                raise
+            _write(f"{self._unified}{group}/cgroup.procs", str(pid).encode())
 
     def is_empty(self) -> bool:
         """Whether nobody is in it; False where that cannot be told. Groups below it are not looked at."""
@@ -80,7 +94,7 @@ def _text(path: str, default: str = "") -> str:
     except OSError:
         return default
     try:
-        return os.read(fd, 4096).decode("ascii", "replace")
+        return os.read(fd, 4096).decode("utf-8", "surrogateescape")
     except OSError:
         return default
     finally:
