@@ -49,6 +49,15 @@ def test_emptiness_is_told_by_any_hierarchy_and_doubted_without_one(tmp_path: Pa
     assert not Directories(group(tmp_path, "cpuset")).is_empty()
 
 
+def test_version_2_tells_of_groups_below_too(tmp_path: Path) -> None:
+    paths = group(tmp_path, "unified")
+    (tmp_path / "unified/c/cgroup.procs").write_text("")
+    assert not Directories(paths).is_empty()
+    for populated in (1, 0):
+        (tmp_path / "unified/c/cgroup.events").write_text(f"populated {populated}\nfrozen 0\n")
+        assert Directories(paths).is_empty() == (not populated)
+
+
 def test_removal_is_whole_or_is_left_to_others(tmp_path: Path) -> None:
     paths = group(tmp_path, "cpu", "pids")
     (tmp_path / "pids/c/below").mkdir()

@@ -14,8 +14,8 @@ from carboy.runtime.cgroups.hierarchy import below
 
 _WRITE = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-_MEMBERS = ("unified", "freezer", "pids", "memory")
-"""Where to look for processes: all of a container are in each of them."""
+_MEMBERS = ("freezer", "pids", "memory")
+"""Where to look for processes in version 1: all of a container are in each of them."""
 
 
 class Directories:
@@ -55,7 +55,9 @@ class Directories:
             _write(f"{self._unified}{group}/cgroup.procs", str(pid).encode())
 
     def is_empty(self) -> bool:
-        """Whether nobody is in it; False where that cannot be told. Groups below it are not looked at."""
+        """Whether nobody is in it; False where that cannot be told. Version 1 does not look below it."""
+        if self._unified:
+            return cgroupstat.flat(_text(f"{self._unified}/cgroup.events")).get("populated") == 0
         for name in _MEMBERS:
             if name in self._by_controller:
                 return not _text(f"{self._by_controller[name]}/cgroup.procs", default="?")
