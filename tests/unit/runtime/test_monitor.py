@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _socket
 import json
 import os
+import select
 import socket
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from carboy.formats.spawner import StepError
 from carboy.runtime.monitor import detach
 from carboy.runtime.monitor.log import JsonFile
 from carboy.runtime.monitor.loop import READ, Loop
+from carboy.runtime.monitor.supervisor import OOM_COUNTED, Monitor
 from support.monitor import MonitorClient, Monitors, PlainContainer, read_all
 
 
@@ -223,6 +226,45 @@ def test_detach_keys() -> None:
     assert scanner.feed(b"ab\x10") == (b"ab", False)
     assert scanner.feed(b"c\x10\x10") == (b"\x10c\x10", False)
     assert scanner.feed(b"\x11z") == (b"", True)
+
+
+class Starved(PlainContainer):
+    """Told of memory by a descriptor: readable as v1's eventfd, urgent as v2's memory.events."""
+
+    def __init__(self, fd: int, events: int) -> None:
+        super().__init__(["true"])
+        self.fd, self.events, self.looks = fd, events, 0
+
+    def watch_oom(self) -> tuple[int, int]:  # type: ignore[override]  # the plain one has no limit
+        return self.fd, self.events
+
+    def oom_kills(self, fd: int) -> int:
+        self.looks += 1
+        with socket.socket(fileno=os.dup(fd)) as told:
+            told.recv(1, socket.MSG_OOB if self.events == select.EPOLLPRI else 0)
+        return 0
+
+
+@pytest.mark.parametrize(("events", "again"), [(select.EPOLLIN, True), (select.EPOLLPRI, False)])
+def test_only_v1_counts_a_kill_for_memory_after_it_has_told(tmp_path: Path, events: int, again: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        kernel = socket.create_connection(server.getsockname())
+        told, _ = server.accept()
+    container = Starved(told.fileno(), events)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    request = {"id": "c", "bundle": str(tmp_path), "run": str(tmp_path)}
+    monitor = Monitor(request, _socket.socket(fileno=theirs.detach()), container)  # type: ignore[arg-type]  # same face
+    monitor._watch_memory()
+    kernel.send(b"xx", socket.MSG_OOB if events == select.EPOLLPRI else 0)
+    while container.looks == 0:
+        monitor.loop.step()
+    monitor.loop.step(OOM_COUNTED * 1.5)
+    monitor.loop.step(0)
+    assert (container.looks > 1) == again
+    monitor.connections[0].close()
+    os.close(monitor.run)
+    for one in (ours, kernel, told):
+        one.close()
 
 
 def test_a_callback_that_fails_does_not_end_the_loop() -> None:

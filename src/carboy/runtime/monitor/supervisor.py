@@ -158,7 +158,10 @@ class Monitor:
         found = self.container.watch_oom()
         if found is not None:
             fd, events = found
-            self.loop.watch(fd, events, lambda _: self._memory_event(fd, OOM_COUNTED))
+            # v1 tells before it kills, and counts afterwards: one look is not enough.  v2, which is
+            # waited for otherwise, has counted; and it tells of much else, a hundred times a second.
+            wait = OOM_COUNTED if events & READ else 1.0
+            self.loop.watch(fd, events, lambda _: self._memory_event(fd, wait))
 
     def _memory_event(self, fd: int, wait: float) -> None:
         kills = self.container.oom_kills(fd)
@@ -168,7 +171,6 @@ class Monitor:
             self.oom_kills = kills
             self.event("oom")
         elif wait < 1:
-            # v1 tells before it kills, and counts afterwards.
             self.loop.later(wait, lambda: self._memory_event(fd, wait * 2))
 
     def _ended(self, running: Running, events: int) -> None:
