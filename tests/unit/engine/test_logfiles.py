@@ -195,6 +195,44 @@ def test_a_damaged_archive_gives_what_there_is(tmp_path: Path) -> None:
     files.close()
 
 
+@pytest.mark.parametrize("kind", DRIVERS)
+@pytest.mark.parametrize("torn", [b"", b"\0" * 100, 1, 3, 20, -5])
+def test_an_entry_that_a_dead_monitor_tore_hides_nothing_of_the_next_run(
+    tmp_path: Path, kind: type[JsonFile], torn: bytes | int
+) -> None:
+    writer = Writer(kind, tmp_path)
+    writer.write(20)
+    writer.close()
+    entries = Path(writer.path).read_bytes()
+    with open(writer.path, "ab") as file:
+        file.write(torn if isinstance(torn, bytes) else entries[: len(entries) // 20][:torn])
+    later = Writer(kind, tmp_path)
+    later.numbers = itertools.count(20)
+    later.write(5)
+    later.close()
+    for tail in (None, 7):
+        files = LogFiles(writer.path, growing=False)
+        if tail is not None:
+            files.skip_to_tail(tail)
+        found = list(numbers(files))
+        files.close()
+        assert found == list(range(25))[-len(found) :]
+        assert len(found) >= (25 if tail is None else 6)
+
+
+@pytest.mark.parametrize("kind", DRIVERS)
+def test_nothing_but_a_torn_entry_is_no_log(tmp_path: Path, kind: type[JsonFile]) -> None:
+    writer = Writer(kind, tmp_path)
+    writer.close()
+    Path(writer.path).write_bytes(b"\0\0\0")
+    later = Writer(kind, tmp_path)
+    later.write(2)
+    later.close()
+    files = LogFiles(writer.path, growing=False)
+    assert list(numbers(files)) == [0, 1]
+    files.close()
+
+
 def test_nothing_was_ever_written(tmp_path: Path) -> None:
     for growing in (False, True):
         files = LogFiles(str(tmp_path / "none" / "container.log"), growing=growing)

@@ -164,12 +164,14 @@ class FileLog:
 
     def reopen(self) -> None:
         """Open the path anew: after a rotation by somebody else."""
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         fresh = os.open(self._path, flags, 0o640)  # before the old one goes: without it that one is kept
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = fresh
         self._size = os.fstat(fresh).st_size
+        if self._size:
+            self._mend()
 
     def position(self) -> dict[str, Any]:
         """Where the next entry begins: what a reader that goes on elsewhere reads up to."""
@@ -225,6 +227,10 @@ class FileLog:
                 return
             self._size += written
             piece = piece[written:]
+
+    def _mend(self) -> None:
+        """The last entry may be torn: its monitor was killed, or the machine went down, meanwhile."""
+        raise NotImplementedError
 
     def _torn(self, start: int) -> None:
         """What was appended from `start` on may end within an entry: here the next line shows where."""
@@ -311,6 +317,10 @@ class JsonFile(FileLog):
     def _boundary(encoded: bytes, start: int, room: int) -> int:
         return encoded.index(b"\n", start + room - 1) + 1
 
+    def _mend(self) -> None:
+        if os.pread(self._fd, 1, self._size - 1) != b"\n":
+            self._put(memoryview(b"\n"))  # else the next entry would be a part of the torn one
+
 
 class LocalFile(FileLog):
     """The driver `local`; its directory is made when it is not there."""
@@ -338,6 +348,28 @@ class LocalFile(FileLog):
         except OSError:
             return
         self._size = start
+
+    def _mend(self) -> None:
+        last = os.pread(self._fd, 4, max(0, self._size - 4))
+        size = int.from_bytes(last, "big")
+        if self._entry(self._size - size - 8) == size + 8:
+            return
+        # Only from the beginning: a program may print what looks like entries.
+        whole = 0
+        while entry := self._entry(whole):
+            whole += entry
+        os.ftruncate(self._fd, whole)
+        self._size = whole
+
+    def _entry(self, position: int) -> int:
+        """The length of the whole entry that is there; 0 when none is."""
+        if position < 0:
+            return 0
+        length = os.pread(self._fd, 4, position)
+        size = int.from_bytes(length, "big")
+        if not 0 < size <= locallog.MAX_ENTRY or os.pread(self._fd, 4, position + 4 + size) != length:
+            return 0
+        return size + 8
 
     @staticmethod
     def _boundary(encoded: bytes, start: int, room: int) -> int:
