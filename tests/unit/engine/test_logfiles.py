@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import os
 import zlib
@@ -231,6 +232,48 @@ def test_nothing_but_a_torn_entry_is_no_log(tmp_path: Path, kind: type[JsonFile]
     files = LogFiles(writer.path, growing=False)
     assert list(numbers(files)) == [0, 1]
     files.close()
+
+
+def test_a_compressor_that_outlives_its_monitor_leaves_a_newer_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log.1"
+    path.write_bytes(b"old\n")
+    write = compress._write
+
+    def rotate_meanwhile(target: int, data: bytes) -> None:
+        monkeypatch.setattr(compress, "_write", write)
+        path.rename(tmp_path / "log.2")
+        path.write_bytes(b"newer\n")
+        write(target, data)
+
+    monkeypatch.setattr(compress, "_write", rotate_meanwhile)
+    compress.compress(str(path))
+    assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == {
+        "log.1": b"newer\n",
+        "log.2": b"old\n",
+    }
+    compress.compress(str(path))
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["log.1.gz", "log.2"]
+
+
+def test_two_compressors_do_not_write_to_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log.1"
+    path.write_bytes(b"old\n")
+    write = compress._write
+
+    def begin_another(target: int, data: bytes) -> None:
+        monkeypatch.setattr(compress, "_write", write)
+        path.rename(tmp_path / "log.2")
+        path.write_bytes(b"newer\n")
+        compress.compress(str(path))
+        path.write_bytes(b"newest\n")
+        write(target, data)
+
+    monkeypatch.setattr(compress, "_write", begin_another)
+    compress.compress(str(path))
+    assert gzip.decompress((tmp_path / "log.1.gz").read_bytes()) == b"newer\n"
+    assert path.read_bytes() == b"newest\n"
 
 
 def test_nothing_was_ever_written(tmp_path: Path) -> None:
