@@ -55,6 +55,20 @@ def test_joined_namespaces_are_those_of_the_path(rootfs: Path) -> None:
         assert run(config).lines() == ["inside", "1"]
 
 
+def test_the_parent_keeps_no_descriptor_of_a_pid_namespace_that_was_joined(rootfs: Path) -> None:
+    with Running(base_config(rootfs, "sleep", "100"), rootfs.parent) as first:
+        wanted = os.readlink(f"/proc/{first.pid}/ns/pid")
+        config = base_config(rootfs, "sleep", "100")
+        add_namespace(config, "pid", f"/proc/{first.pid}/ns/pid")
+        with Running(config, rootfs.parent):
+            assert wanted not in [os.readlink(f"/proc/self/fd/{fd}") for fd in open_descriptors()]
+
+
+def open_descriptors() -> list[int]:
+    """Of this process."""
+    return [int(name) for name in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{name}")]
+
+
 def test_a_path_of_another_kind_is_refused(rootfs: Path) -> None:
     config = base_config(rootfs, "true")
     add_namespace(config, "network", "/proc/self/ns/uts")

@@ -38,7 +38,12 @@ def clone(plan: Plan) -> tuple[int, int]:
         return _clone_in_two_steps(plan)
     flags = NAMESPACES["pid"] if plan.spec.linux.namespaces.get("pid") == "" else 0
     joined = plan.joined.pop("pid", None)
-    return process.clone3(flags) if joined is None else clone_into(joined, flags)
+    if joined is None:
+        return process.clone3(flags)
+    try:
+        return clone_into(joined, flags)
+    finally:
+        os.close(joined)
 
 
 def clone_into(pid_namespace: int, flags: int = 0) -> tuple[int, int]:
