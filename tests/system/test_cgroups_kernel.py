@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from carboy.engine.monitors import ChannelLoop, Spawner
 from carboy.errors import InvalidArgument, Unavailable, Unsupported
+from carboy.linux import process
 from carboy.runtime import cgroups
 from carboy.runtime.monitor.directories import Directories
 from suites.cgroups import CgroupContract
@@ -139,6 +143,34 @@ def write(path: str, text: str) -> None:
 def read(path: str) -> str:
     with open(path) as file:
         return file.read()
+
+
+@pytest.fixture
+def spawner() -> Iterator[Spawner]:
+    loop = ChannelLoop()
+    loop.start()
+    made = Spawner(loop)
+    yield made
+    made.close()
+    loop.stop()
+
+
+def test_what_a_dead_monitor_left_is_swept(group: cgroups.Cgroup, spawner: Spawner, tmp_path: Path) -> None:
+    record = {"boot_id": process.boot_id(), "cgroup": group.paths()}
+    (tmp_path / "monitor.json").write_text(json.dumps(record))
+    with subprocess.Popen(["sleep", "100"]) as child:
+        group.add_process(child.pid)
+        spawner.sweep(str(tmp_path))
+        assert child.wait(40) == -9
+    assert not any(os.path.exists(path) for path in group.paths().values())
+    spawner.sweep(str(tmp_path))
+
+
+def test_a_sweep_that_failed_is_not_taken_for_done(spawner: Spawner, tmp_path: Path) -> None:
+    record = {"boot_id": process.boot_id(), "cgroup": {"memory": "/nowhere/x"}}
+    (tmp_path / "monitor.json").write_text(json.dumps(record))
+    with pytest.raises(Unavailable, match="cannot be removed"):
+        spawner.sweep(str(tmp_path))
 
 
 class KernelWorld:

@@ -77,12 +77,13 @@ def become_monitor(socket: Socket, request: dict[str, Any], descriptors: list[in
 
 
 def sweep(socket: Socket, request: dict[str, Any], descriptors: list[int]) -> None:
-    """In the child: kill and remove what a dead monitor left of its container."""
+    """In the child: kill and remove what a dead monitor left of its container; a byte says: done."""
     from carboy.runtime import cgroups
 
     socket.close()
     keep_only(descriptors)
     cgroups.attach(dict(request.get("cgroup") or {})).delete()
+    os.write(descriptors[0], b"\0")
 
 
 def become_forwarder(socket: Socket, request: dict[str, Any], descriptors: list[int]) -> None:

@@ -91,6 +91,7 @@ class Spawner:
         """Have what a killed monitor left of its container killed and removed; returns when it is done.
 
         monitor.json names the control group; without it (another boot) there is nothing to do.
+        Raises Unavailable when something may be left: monitor.json should stay for the next attempt.
         """
         message = read_record(f"{run_directory}/monitor.json")
         if message is None or message.get("boot_id") != process.boot_id() or not message.get("cgroup"):
@@ -103,13 +104,17 @@ class Spawner:
             finally:
                 theirs.close()
             try:
-                ours.recv(1)
+                done = ours.recv(1)
             except TimeoutError as error:
                 raise Unavailable(
                     f"what a container left does not end within {SWEEP_TIMEOUT:g} s: see {run_directory}"
                 ) from error
             except ConnectionError:
-                return
+                done = b""
+        if not done:
+            raise Unavailable(
+                f"what a container left cannot be removed: see the control group in {run_directory}"
+            )
 
     def start_forwarder(self, listener: int) -> None:
         """Have the process forked that holds published ports; it serves the given socket."""
