@@ -33,6 +33,10 @@ FLAGS: tuple[tuple[str, str, str], ...] = (
 )
 """(flag, section, key) of `update`."""
 
+TOGETHER = {"memory": ("limit", "swap"), "cpu": ("quota", "period")}
+"""By section, the keys of which v2 needs both: quota and period are one value, swap is counted from the
+limit."""
+
 
 def _group(container: Container) -> Cgroup:
     group = container.group()
@@ -61,9 +65,9 @@ def update(call: Call) -> int:
     """`update ID`."""
     container = call.container()
     container.require("update")
-    resources = _resources(call)
-    _group(container).apply(resources)
     kept = container.config.setdefault("linux", {}).setdefault("resources", {})
+    resources = _completed(_resources(call), kept)
+    _group(container).apply(resources)
     for section, values in resources.items():
         if isinstance(values, dict):
             kept.setdefault(section, {}).update(values)
@@ -72,6 +76,19 @@ def update(call: Call) -> int:
     container.cgroup_paths = _group(container).paths()
     container.save()
     return 0
+
+
+def _completed(resources: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
+    """With those of the limits so far that belong to what is given."""
+    found = dict(resources)
+    for section, keys in TOGETHER.items():
+        given, old = resources.get(section), kept.get(section) or {}
+        if isinstance(given, dict) and any(given.get(key) for key in keys):
+            given = {key: value for key, value in given.items() if value is not None}
+            found[section] = {**{key: old[key] for key in keys if key in old}, **given}
+            if section == "memory" and given.get("limit") == -1 and "swap" not in given:
+                found[section]["swap"] = -1  # it counts memory too
+    return found
 
 
 def _resources(call: Call) -> dict[str, Any]:
