@@ -50,6 +50,14 @@ class CgroupContract:
         assert world.ended(pid)
         assert group.processes() == []
 
+    def test_where_it_will_be_is_known_before(self, world: World) -> None:
+        made = self.open(world, "one")
+        planned = made.planned_paths()
+        assert made.paths() == {}
+        made.create()
+        assert made.paths() == planned != {}
+        made.delete()
+
     def test_making_it_twice_is_the_same_group(self, world: World, group: cgroups.Cgroup) -> None:
         group.add_process(world.process())
         other = self.open(world, "one")

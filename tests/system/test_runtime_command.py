@@ -96,6 +96,29 @@ def test_a_created_container_can_be_deleted(bundle: Bundle) -> None:
         pass
 
 
+def test_a_create_that_was_killed_leaves_nothing_that_delete_does_not_find(bundle: Bundle) -> None:
+    call = bundle.command
+    script = bundle.path / "killed"
+    text = call.script.read_text().replace(
+        "sys.exit(",
+        "from carboy.runtime import state\n"
+        "import os\n"
+        "state.Container.set_process = lambda *_: os.kill(os.getpid(), 9)\n"  # init waits for `start` by now
+        "sys.exit(",
+    )
+    script.write_text(text)
+    script.chmod(0o755)
+    with open("/dev/null", "r+b") as null:
+        words = [str(script), "create", "-b", str(bundle.path), "one"]
+        assert subprocess.run(words, stdin=null, stdout=null, stderr=null, check=False).returncode == -9
+    group = Path(f"/sys/fs/cgroup/pids{GROUP}/command")
+    (pid,) = map(int, (group / "cgroup.procs").read_text().split())
+    assert call.state("one")["status"] == "creating"
+    call.ok("delete", "--force", "one")
+    ended(pid)
+    assert not group.exists()
+
+
 def test_a_bundle_without_a_control_group_leaves_none_behind(bundle: Bundle) -> None:
     name = f"alone-{os.getpid()}"
     del bundle.config["linux"]["cgroupsPath"]

@@ -71,14 +71,31 @@ class Container:
         self.config: dict[str, Any] = document.get("config") or {}
 
     @classmethod
-    def make(cls, root: str, container_id: str, bundle: str, config: dict[str, Any]) -> Container:
-        """Take the id: its directory; raises Conflict when somebody has it."""
+    def make(
+        cls,
+        root: str,
+        container_id: str,
+        bundle: str,
+        config: dict[str, Any],
+        *,
+        cgroup: dict[str, str] | None = None,
+    ) -> Container:
+        """Take the id: its directory; raises Conflict when somebody has it.
+
+        cgroup: where its group will be, so that what a `create` leaves that is killed can be found.
+        """
         os.makedirs(root, 0o711, exist_ok=True)
         try:
             os.mkdir(f"{root}/{check_id(container_id)}", 0o700)
         except FileExistsError as error:
             raise Conflict(f"container with given ID already exists: {container_id}") from error
-        document = {"bundle": bundle, "config": config, "owner": os.geteuid(), "created": now()}
+        document = {
+            "bundle": bundle,
+            "config": config,
+            "owner": os.geteuid(),
+            "created": now(),
+            "cgroup": cgroup,
+        }
         made = cls(root, container_id, document)
         made.save()
         return made

@@ -13,7 +13,7 @@ from carboy.runtime import cgroups, state
 from carboy.runtime.cgroups import Cgroup
 from carboy.runtime.command import COMMANDS, limits
 from carboy.runtime.command.call import Call
-from carboy.runtime.command.flags import parse
+from carboy.runtime.command.flags import Flags, parse
 from support.cgroup2 import Tree
 
 LIMITS: dict[str, Any] = {
@@ -32,6 +32,18 @@ class Updated(state.Container):
 
     def status(self) -> str:
         return "running"
+
+
+class UpdateCall(Call):
+    """A call that finds it."""
+
+    def __init__(self, words: list[str], found: Updated) -> None:
+        super().__init__(Flags())
+        self.flags, self.arguments = parse(words, COMMANDS["update"][2])
+        self.found = found
+
+    def container(self, *, more: int = 0) -> Updated:
+        return self.found
 
 
 class Calls:
@@ -54,10 +66,7 @@ class Calls:
         return found
 
     def update(self, *words: str) -> dict[str, str]:
-        call = Call.__new__(Call)
-        call.flags, call.arguments = parse([*words, "one"], COMMANDS["update"][2])
-        call.container = self.container  # type: ignore[method-assign]  # its group is in memory
-        limits.update(call)
+        limits.update(UpdateCall([*words, "one"], self.container()))
         return {name: text.strip() for name, text in self.tree.group("/x").values.items()}
 
 

@@ -19,6 +19,7 @@ from carboy.runtime.cgroups.hierarchy import below, missing, refused, split_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from carboy.runtime.cgroups.hierarchy import Directory, Hierarchy, Layout
@@ -87,13 +88,13 @@ class Cgroup:
 
     def create(self) -> None:
         """Make the group in every hierarchy that a container needs; it may exist already."""
-        for controller in EAGER:
-            hierarchy = self._layout.of(controller)
-            if hierarchy is not None:
-                self._join(hierarchy)
+        for hierarchy in self._eager():
+            self._join(hierarchy)
+
+    def _eager(self) -> list[Hierarchy]:
+        found = [one for one in map(self._layout.of, EAGER) if one is not None]
         unified = self._layout.unified()
-        if not self._members and unified is not None:
-            self._join(unified)
+        return found or ([unified] if unified is not None else [])
 
     def open_existing(self) -> None:
         """Find the directories that are there already, without making any."""
@@ -108,8 +109,15 @@ class Cgroup:
 
     def paths(self) -> dict[str, str]:
         """Directory by controller, `unified` for v2: what state.json keeps."""
+        return self._paths(hierarchy for hierarchy, _ in self._members.values())
+
+    def planned_paths(self) -> dict[str, str]:
+        """What `paths` says after `create`."""
+        return self._paths(self._eager())
+
+    def _paths(self, hierarchies: Iterable[Hierarchy]) -> dict[str, str]:
         found = {}
-        for hierarchy, _ in self._members.values():
+        for hierarchy in hierarchies:
             path = hierarchy.mount_point + self.path
             if hierarchy.version == 2:
                 found[UNIFIED] = path

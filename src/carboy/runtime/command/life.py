@@ -72,13 +72,14 @@ def _make(call: Call, *, waits_for_start: bool) -> tuple[Created, Container]:
     socket_path = call.flags.text("console-socket")
     console.check(socket_path, wants_terminal=wants_terminal, detached=detached)
     preserved = prepare_descriptors(call)
-    container = state.Container.make(call.root, container_id, bundle, config.document)
-    group: Cgroup | None = None
+    # One group without a parent of ours: `delete` leaves nothing behind.
+    wanted = config.linux.cgroups_path or f"/carboy-runtime-{state.check_id(container_id)}"
+    path = cgroups.resolve_path(wanted, container_id=container_id, parent="")
+    group = cgroups.open_cgroup(path)
+    container = state.Container.make(
+        call.root, container_id, bundle, config.document, cgroup=group.planned_paths()
+    )
     try:
-        # One group without a parent of ours: `delete` leaves nothing behind.
-        wanted = config.linux.cgroups_path or f"/carboy-runtime-{container_id}"
-        path = cgroups.resolve_path(wanted, container_id=container_id, parent="")
-        group = cgroups.open_cgroup(path)
         listener = _listen(container) if waits_for_start else None
         made = _launch(call, container, config, group, listener, preserved)
         if listener is not None:
@@ -129,10 +130,9 @@ def _launch(
     return made
 
 
-def _undo(group: Cgroup | None, container: Container) -> None:
+def _undo(group: Cgroup, container: Container) -> None:
     try:
-        if group is not None:
-            group.delete()
+        group.delete()
     except (CarboyError, OSError):
         pass  # the first error is the one to tell
     container.remove()
