@@ -11,6 +11,7 @@ import pytest
 
 from support.commands import until
 from support.daemon import IMAGE, Daemon, RequestError, busybox_tar, daemon, own_daemon
+from support.hijack import run_exec
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_overlay, pytest.mark.timeout(60)]
 __all__ = ["daemon", "own_daemon"]
@@ -98,6 +99,13 @@ def test_a_probe_is_the_container_s_user_with_its_limits(daemon: Daemon) -> None
     log = health(daemon, container)["Log"][0]
     assert log["ExitCode"] == 3
     assert log["Output"] == "1000\n/tmp\nNoNewPrivs:\t1\n"
+    daemon.remove_all()
+
+
+def test_probes_and_execs_have_the_container_s_oom_score(daemon: Daemon) -> None:
+    container = start(daemon, ["CMD", "cat", "/proc/self/oom_score_adj"], host={"OomScoreAdj": 300})
+    assert wait_for(daemon, container, "healthy")["Log"][0]["Output"] == "300\n"
+    assert run_exec(daemon, container, "cat", "/proc/self/oom_score_adj")[1] == b"300\n"
     daemon.remove_all()
 
 

@@ -195,6 +195,7 @@ def test_an_error_of_execve_reaches_start(bundle: Bundle) -> None:
 
 def test_exec_in_all_its_forms(bundle: Bundle) -> None:
     call = bundle.command
+    bundle.write(oomScoreAdj=321)
     call.quiet("run", "--detach", "-b", str(bundle.path), "one")
     assert call.ok(
         "exec", "-u", "1000:5", "-e", "A=b", "--cwd", "/tmp", "one", "sh", "-c", "id -u; echo $A; pwd"
@@ -203,9 +204,19 @@ def test_exec_in_all_its_forms(bundle: Bundle) -> None:
     assert call.call("exec", "one", "sh", "-c", "kill -9 $$").returncode == 137
     assert "executable file not found" in call.call("exec", "one", "nope").stderr
     assert "UID[:GID]" in call.call("exec", "-u", "root", "one", "true").stderr
-    document = {"args": ["id", "-u"], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 7, "gid": 7}}
+    document: dict[str, Any] = {
+        "args": ["id", "-u"],
+        "cwd": "/",
+        "env": ["PATH=/bin"],
+        "user": {"uid": 7, "gid": 7},
+    }
     (bundle.path / "process.json").write_text(json.dumps(document))
     assert call.ok("exec", "--process", str(bundle.path / "process.json"), "one") == "7\n"
+    assert call.ok("exec", "one", "cat", "/proc/self/oom_score_adj") == "321\n"
+    for score, more in (("321\n", {}), ("9\n", {"oomScoreAdj": 9})):
+        document |= {"args": ["cat", "/proc/self/oom_score_adj"], **more}
+        (bundle.path / "process.json").write_text(json.dumps(document))
+        assert call.ok("exec", "--process", str(bundle.path / "process.json"), "one") == score
     pid_file = bundle.path / "exec.pid"
     call.quiet("exec", "--detach", "--pid-file", str(pid_file), "one", "sleep", "50")
     assert int(pid_file.read_text()) in json.loads(call.ok("ps", "--format", "json", "one"))

@@ -137,6 +137,15 @@ def test_oom_score_scheduler_personality_and_affinity(rootfs: Path) -> None:
     assert lines[1] == ("i686" if os.uname().machine == "x86_64" else os.uname().machine)
 
 
+def test_exec_has_the_oom_score_that_is_asked_for(rootfs: Path) -> None:
+    words = ("cat", "/proc/self/oom_score_adj")
+    with Running(base_config(rootfs, "sleep", "100"), rootfs.parent) as running:
+        for wanted in (321, 7):
+            done = running.execute(*words, oomScoreAdj=wanted)
+            assert (done.out, done.warnings) == (f"{wanted}\n", [])
+        assert running.execute(*words).out == Path("/proc/self/oom_score_adj").read_text()
+
+
 def test_exec_may_be_pinned_to_processors(rootfs: Path) -> None:
     with Running(base_config(rootfs, "sleep", "100"), rootfs.parent) as running:
         done = running.execute(

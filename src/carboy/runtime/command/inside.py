@@ -59,6 +59,8 @@ def execute(call: Call) -> int:
 def _document(call: Call, container: Container) -> dict[str, Any]:
     """The process to run: a file's, or the container's own with what the flags change."""
     path = call.flags.text("process")
+    own = container.config.get("process")
+    own = own if isinstance(own, dict) else {}
     if path:
         with open(path, "rb") as file:
             data = file.read(spec.MAX_CONFIG)
@@ -68,13 +70,13 @@ def _document(call: Call, container: Container) -> dict[str, Any]:
             raise InvalidArgument(f"{path} is not JSON: {error}") from error
         if not isinstance(document, dict):
             raise InvalidArgument(f"{path} is not a process object")
+        if "oomScoreAdj" in own:  # as runc: of a file, too, the caller's own is not inherited
+            document.setdefault("oomScoreAdj", own["oomScoreAdj"])
         return document
-    own = container.config.get("process")
-    document = json.loads(json.dumps(own)) if isinstance(own, dict) else {}
-    for key in ("consoleSize", "oomScoreAdj"):
-        document.pop(key, None)
-    _change(call, document)
-    return document
+    changed: dict[str, Any] = json.loads(json.dumps(own))
+    changed.pop("consoleSize", None)
+    _change(call, changed)
+    return changed
 
 
 def _change(call: Call, document: dict[str, Any]) -> None:
