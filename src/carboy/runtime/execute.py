@@ -7,7 +7,7 @@ import os
 from carboy.errors import Conflict, InvalidArgument
 from carboy.linux import capabilities, namespaces, paths, process, terminal
 from carboy.runtime import clone, identity, labels, seccomp, sync
-from carboy.runtime.launch import wait_for_exec
+from carboy.runtime.launch import set_oom_score, wait_for_exec
 from carboy.runtime.spec import NAMESPACES
 from carboy.runtime.streams import Streams
 from carboy.runtime.sync import Failing
@@ -197,8 +197,8 @@ def _child(
     one, filter_ = prepare()
     last = capabilities.last_capability()
     _set_affinity(one.cpu_affinity[0])
-    with Failing("oom_score_adj"):
-        _set_oom_score(one.oom_score_adj, socket)
+    for warning in set_oom_score(one):
+        sync.send(socket, {"warning": warning})
     sync.send(socket, {"op": "namespaces"})
     sync.expect(socket, "ready")
     _set_affinity(one.cpu_affinity[1])
@@ -243,22 +243,6 @@ def _set_affinity(processors: list[int]) -> None:
     if processors:
         with Failing("cpu affinity"):
             os.sched_setaffinity(0, processors)
-
-
-def _set_oom_score(wanted: int | None, socket: Socket) -> None:
-    """While /proc and the privileges are the host's: a daemon's own, often -500, is not for containers."""
-    if wanted is None:
-        return
-    path = "/proc/self/oom_score_adj"
-    try:
-        with open(path, "w") as file:
-            file.write(str(wanted))
-    except PermissionError:
-        with open(path) as file:
-            have = file.read().strip()
-        if have != str(wanted):
-            text = f"oom_score_adj {wanted} is refused without CAP_SYS_RESOURCE: it stays {have}"
-            sync.send(socket, {"warning": text})
 
 
 def _open_console(streams: Streams, socket: Socket, uid: int) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from carboy.runtime.cgroups import Cgroup, Layout
     from carboy.runtime.seccomp import Filter
-    from carboy.runtime.spec import Spec
+    from carboy.runtime.spec import Process, Spec
 
 __all__ = ["Created", "Streams", "create"]
 
@@ -355,7 +355,7 @@ def _converse(created: Created, on_namespaces: Callable[[int, int], None] | None
     if created.cgroup is not None:
         with Failing("cgroup"):  # while init mounts
             created.cgroup.add_process(created.pid)
-    created.warnings += set_oom_score(spec, created.pid)
+    created.warnings += set_oom_score(spec.process, created.pid)
     with Failing("namespace", "time offsets"):
         _write_time_offsets(created.pid, spec)
     sync.send(socket, {"op": "ready", "pid": created.pid, "cgroup": plan.cgroup_paths})
@@ -390,9 +390,12 @@ def _write_time_offsets(pid: int, spec: Spec) -> None:
         file.write("".join(lines))
 
 
-def set_oom_score(spec: Spec, pid: int | str = "self") -> list[str]:
-    """As the specification wants it; warnings."""
-    wanted = spec.process.oom_score_adj if spec.process is not None else None
+def set_oom_score(process_: Process | None, pid: int | str = "self") -> list[str]:
+    """As the specification wants it, while /proc and the rights are the host's; warnings.
+
+    A daemon's own, often -500, is not for containers.
+    """
+    wanted = process_.oom_score_adj if process_ is not None else None
     if wanted is None:
         return []
     path = f"/proc/{pid}/oom_score_adj"
@@ -403,7 +406,8 @@ def set_oom_score(spec: Spec, pid: int | str = "self") -> list[str]:
         except PermissionError:
             with open(path) as file:
                 have = file.read().strip()
-            return [f"oom_score_adj {wanted} is refused without CAP_SYS_RESOURCE: it stays {have}"]
+            if have != str(wanted):
+                return [f"oom_score_adj {wanted} is refused without CAP_SYS_RESOURCE: it stays {have}"]
     return []
 
 

@@ -248,11 +248,14 @@ class Running:
             # A monitor that ended well has removed monitor.json; one that was killed left everything.
             if os.path.exists(f"{run_directory}/monitor.json"):
                 self._parts.spawner.sweep(run_directory)
+        except (CarboyError, OSError):
+            _log.exception("control group of build step %s", self._id)
+        try:
             if self._endpoint is not None:
                 endpoint, self._endpoint = self._endpoint, None
                 self._parts.network.disconnect(endpoint, namespace_gone=True)
         except (CarboyError, OSError):
-            _log.exception("clean-up of build step %s", self._id)
+            _log.exception("network of build step %s", self._id)
 
 
 _FAILED = Exit(exit_code=128, oom=False, finished_at="")

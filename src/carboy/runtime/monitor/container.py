@@ -97,7 +97,7 @@ class Container:
                 group.apply(launch.with_default_devices(config.linux.resources))
             plan.cgroup_paths = group.paths()
             plan.enter_group = Directories(plan.cgroup_paths).enter
-            for warning in launch.set_oom_score(config):
+            for warning in launch.set_oom_score(config.process):
                 sync.send(socket, {"warning": warning})
             oom, events = _watch_oom(config, group)
         except BaseException:
