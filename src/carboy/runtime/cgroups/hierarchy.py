@@ -298,7 +298,7 @@ def missing(controller: str, what: str) -> Unsupported:
 def refused(what: str, path: str, error: OSError) -> CarboyError:
     """What the kernel's answer to a change of a group means."""
     text = f"cannot {what} control group {path}: {os.strerror(error.errno or 0)}"
-    if error.errno in (errno.EINVAL, errno.ERANGE, errno.ENODEV, errno.ENOENT):
+    if error.errno in (errno.EINVAL, errno.ERANGE, errno.ENODEV, errno.ENOENT, errno.E2BIG):
         return InvalidArgument(f"{text}; the kernel does not take this value")
     if error.errno in (errno.EOPNOTSUPP, errno.ENOTSUP):
         return Unsupported(f"{text}; the device or its scheduler has no such limit: leave it out")
