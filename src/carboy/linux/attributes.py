@@ -63,9 +63,3 @@ def sched_setattr(
     """Scheduling policy and parameters of this thread."""
     attributes = struct.pack("=IIQiIQQQ", 48, policy, flags, nice, priority, runtime, deadline, period)
     syscall("sched_setattr", 0, attributes, 0)
-
-
-def set_mempolicy(mode: int, node_mask: int, nodes: int) -> None:
-    """Memory policy of this thread for `nodes` bits of `node_mask`."""
-    size = (nodes + 63) // 64 * 8
-    syscall("set_mempolicy", mode, node_mask.to_bytes(size, "little") if nodes else None, nodes + 1)

@@ -126,11 +126,6 @@ def fsmount(context: int, attributes: int = 0) -> int:
     return syscall("fsmount", context, _FSMOUNT_CLOEXEC, attributes)
 
 
-def fspick(dir_fd: int, path: str | bytes, flags: int = 0) -> int:
-    """A context to reconfigure the filesystem mounted at `path`."""
-    return syscall("fspick", dir_fd, c_path(path), flags | _FSOPEN_CLOEXEC, path=path)
-
-
 def open_tree(dir_fd: int, path: str | bytes, flags: int) -> int:
     """A descriptor of a mount, or with OPEN_TREE_CLONE of a detached copy of it (CLOEXEC)."""
     return syscall("open_tree", dir_fd, c_path(path), flags | OPEN_TREE_CLOEXEC, path=path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import struct
 
 from carboy.linux.libc import LIBC, call, failure, read_file, syscall
@@ -16,9 +15,7 @@ _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 
-CLOSE_RANGE_UNSHARE = 2
 CLOSE_RANGE_CLOEXEC = 4
-PIDFD_NONBLOCK = os.O_NONBLOCK
 PIDFD_SIGNAL_PROCESS_GROUP = 4
 CLONE_PIDFD = 0x1000
 CLONE_INTO_CGROUP = 0x200000000
