@@ -6,8 +6,13 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from support.machine import VARIABLE, left_since, ours
+
+# How fast examples are made and tried says something of the machine, and nothing of the code.
+settings.register_profile("carboy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("carboy")
 
 
 @pytest.fixture(scope="session", autouse=True)
