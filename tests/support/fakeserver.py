@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 
 class FakeServer:
@@ -89,3 +93,12 @@ def _body(file: Any, headers: dict[str, str]) -> bytes:
     length = int(headers.get("content-length", 0))
     data: bytes = file.read(length)
     return data
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
+    """One for a test, and a command line without settings of its user."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "settings"))
+    server = FakeServer(str(tmp_path / "s"))
+    yield server
+    server.close()

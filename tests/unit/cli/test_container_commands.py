@@ -7,19 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from carboy.cli import main
-from support.fakeserver import FakeServer
+from support.fakeserver import FakeServer, server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "settings"))
-    server = FakeServer(str(tmp_path / "s"))
-    yield server
-    server.close()
+__all__ = ["server"]
 
 
 def run(server: FakeServer, *arguments: str) -> int:

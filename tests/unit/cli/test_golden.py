@@ -13,25 +13,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from carboy.cli import main
-from support.fakeserver import FakeServer
+from support.fakeserver import FakeServer, server
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+__all__ = ["server"]
 CASES = Path(__file__).parents[2] / "golden" / "cli"
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "settings"))
-    server = FakeServer(str(tmp_path / "s"))
-    yield server
-    server.close()
 
 
 @pytest.mark.parametrize("case", sorted(path.name for path in CASES.iterdir()))
